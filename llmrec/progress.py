@@ -1,0 +1,45 @@
+"""Progress for people: a bar where stderr is a terminal, a line now and then where it is not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+EVERY = 15.0  # seconds between plain lines
+
+
+def leads() -> bool:
+    """Whether this process speaks for the run: rank 0, or the only one."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
+def note(words: str) -> None:
+    """One line to stderr, from the leading process only."""
+    if leads():
+        print(words, file=sys.stderr, flush=True)
+
+
+def track(things: Iterable[T], words: str, *, total: int | None = None) -> Iterator[T]:
+    """Yields `things`, showing how far along they are; `total` where the iterable has no length."""
+    if total is None and hasattr(things, "__len__"):
+        total = len(things)
+    if not leads():
+        yield from things
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track as bar
+
+        yield from bar(things, description=words, total=total, console=Console(stderr=True))
+    else:
+        began = last = time.monotonic()
+        for done, thing in enumerate(things, start=1):
+            yield thing
+            now = time.monotonic()
+            if now - last > EVERY:
+                last = now
+                left = f", about {(now - began) / done * (total - done):.0f} s left" if total else ""
+                note(f"{words}: {done:,}{f' of {total:,}' if total else ''}{left}")

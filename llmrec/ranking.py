@@ -1,0 +1,127 @@
+"""The two tables at which everybody meets: who was asked what (queries) and who answered what (rankings).
+
+    queries   query: i64, user: i32, position: i32, time: i64 or null, target: i32, fold: train / valid / test
+    ranking   query: i64, item: i32, rank: i32 from 1, score: f32 finite, ranker: str
+
+A ranking of candidates lists every candidate. A ranking of the catalogue lists the first k items and whatever ties
+with the k-th, so that a tie is never cut in two and its expectation can be taken exactly (`places`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from llmrec.columns import FOLD, ITEM, POSITION, QUERY, RANK, RANKER, SCORE, TARGET, TIME, USER
+from llmrec.errors import RankingFault
+from llmrec.rng import rng_for
+
+QUERIES_SCHEMA = {
+    QUERY: pl.Int64,
+    USER: pl.Int32,
+    POSITION: pl.Int32,
+    TIME: pl.Int64,
+    TARGET: pl.Int32,
+    FOLD: pl.String,
+}
+RANKING_SCHEMA = {QUERY: pl.Int64, ITEM: pl.Int32, RANK: pl.Int32, SCORE: pl.Float32, RANKER: pl.String}
+
+
+def ranked(query: np.ndarray, item: np.ndarray, score: np.ndarray, *, ranker: str, seed: int) -> pl.DataFrame:
+    """A ranking table from one score for each (query, item); equal scores are put in seeded random order.
+
+    The three arrays have one entry for each row. Raises RankingFault on scores that are not finite: sorted, they would
+    keep the order in which candidates happened to be listed, and look like an answer.
+    """
+    score = np.asarray(score, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+        raise RankingFault(
+            f"{ranker}: {len(bad):,} scores are not finite, first for query {query[bad[0]]}, item {item[bad[0]]} "
+            f"({score[bad[0]]}). A ranking needs finite scores."
+        )
+    luck = rng_for(seed, "ties", ranker).random(len(score))
+    order = np.lexsort((luck, -score, query))
+    query, item, score = query[order], item[order], score[order]
+    starts = np.flatnonzero(np.r_[True, query[1:] != query[:-1]]) if len(query) else np.empty(0, dtype=int)
+    rank = np.arange(len(query)) - np.repeat(starts, np.diff(np.r_[starts, len(query)])) + 1
+    columns = {QUERY: query, ITEM: item, RANK: rank, SCORE: score}
+    return pl.DataFrame(columns).with_columns(pl.lit(ranker).alias(RANKER)).cast(RANKING_SCHEMA).select(*RANKING_SCHEMA)
+
+
+def places(ranking: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
+    """Where each query's target stands: `above` items score higher, `tied` (itself included) score the same.
+
+    Adds `above: i64 or null` and `tied: i64 or null` to the queries; null where the ranking does not list the target,
+    which is a miss. Read columns: query, target; query, item, score.
+    """
+    scores = queries.select(QUERY, pl.col(TARGET).alias(ITEM)).join(
+        ranking.select(QUERY, ITEM, SCORE), on=[QUERY, ITEM], how="left"
+    )
+    beside = ranking.select(QUERY, pl.col(SCORE).alias("other")).join(
+        scores.select(QUERY, SCORE).drop_nulls(SCORE), on=QUERY, how="inner"
+    )
+    counts = beside.group_by(QUERY).agg(
+        above=(pl.col("other") > pl.col(SCORE)).sum().cast(pl.Int64),
+        tied=(pl.col("other") == pl.col(SCORE)).sum().cast(pl.Int64),
+    )
+    return queries.join(counts, on=QUERY, how="left", maintain_order="left")
+
+
+def checked_queries(table: pl.DataFrame, *, where: str = "queries") -> pl.DataFrame:
+    """The queries with their columns in house types, or RankingFault naming the first thing wrong."""
+    table = _typed(table, QUERIES_SCHEMA, where, optional={TIME, POSITION})
+    repeated = table.filter(pl.col(QUERY).is_duplicated())
+    if repeated.height:
+        raise RankingFault(f"{where}: query {repeated[QUERY][0]} stands {repeated.height} times; a query is asked once.")
+    return table
+
+
+def checked_ranking(table: pl.DataFrame, *, where: str = "ranking") -> pl.DataFrame:
+    """The ranking with its columns in house types, or RankingFault: scores finite, an item once a query, one ranker."""
+    table = _typed(table, RANKING_SCHEMA, where, optional=set())
+    bad = table.filter(~pl.col(SCORE).is_finite())
+    if bad.height:
+        raise RankingFault(
+            f"{where}: {bad.height:,} scores are not finite, first for query {bad[QUERY][0]}, item {bad[ITEM][0]}. "
+            "A ranking needs finite scores."
+        )
+    twice = table.filter(pl.struct(QUERY, ITEM).is_duplicated())
+    if twice.height:
+        raise RankingFault(f"{where}: query {twice[QUERY][0]} lists item {twice[ITEM][0]} more than once.")
+    names = table[RANKER].unique().to_list()
+    if len(names) > 1:
+        raise RankingFault(f"{where}: one file holds one ranker; found {', '.join(sorted(names))}.")
+    return table
+
+
+def read_ranking(path: Path) -> pl.DataFrame:
+    """A ranking of ours from Parquet, checked."""
+    return checked_ranking(pl.read_parquet(path), where=str(path))
+
+
+def write_parquet(table: pl.DataFrame, path: Path) -> Path:
+    """Writes under a temporary name, then renames: a reader never meets half a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    table.write_parquet(partial)
+    os.replace(partial, path)
+    return path
+
+
+def _typed(table: pl.DataFrame, schema: dict[str, type[pl.DataType]], where: str, optional: set[str]) -> pl.DataFrame:
+    missing = [c for c in schema if c not in table.columns and c not in optional]
+    if missing:
+        raise RankingFault(f"{where}: column {', '.join(missing)} missing; found {', '.join(table.columns)}.")
+    table = table.with_columns(pl.lit(None, schema[c]).alias(c) for c in schema if c not in table.columns)
+    try:
+        table = table.select(pl.col(c).cast(t) for c, t in schema.items())
+    except pl.exceptions.PolarsError as fault:
+        raise RankingFault(f"{where}: {str(fault).splitlines()[0]}. Expected {schema}.") from None
+    holes = [c for c in schema if c not in optional and table[c].null_count()]
+    if holes:
+        raise RankingFault(f"{where}: column {holes[0]} has {table[holes[0]].null_count():,} empty values.")
+    return table

@@ -1,0 +1,307 @@
+"""The recipe, section by section: one field, one type, one sentence.
+
+The sentence under a field becomes its entry in the JSON schema, in `llmrec recipes show` and in the error message. `train`
+and `lora` carry the fields of trl's ORPOConfig and peft's LoraConfig under their own names (see `borrowed`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from llmrec.recipe.borrowed import check_lora, check_train
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Mapping = dict[str, Any]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+
+
+class Settings(BaseModel):
+    """A closed, frozen section: unknown keys are faults, and the docstring under a field is its description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+
+class Items(Settings):
+    """A second file that says what the items are."""
+
+    path: str
+    """CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
+    columns: dict[str, str] = {"item": "item", "title": "title"}
+    """Our name -> the file's name; `item` is required, the others become text fields."""
+
+
+class Data(Settings):
+    """Which interactions, and what of them is kept."""
+
+    dataset: str | None = None
+    """A shipped manifest (`llmrec datasets ls`) or the path of one; or leave it out and give `path`."""
+    path: str | None = None
+    """Interactions of one's own: CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
+    columns: dict[str, str] = {}
+    """Our name -> the file's name, for `user`, `item`, `time` and, if there is one, `rating`; other names are item text."""
+    items: Items | None = None
+    """A file with the items' text, if it is not in the interactions."""
+    min_rating: float | None = None
+    """Interactions rated lower are dropped (and counted)."""
+    min_user: PositiveInt = 5
+    """Users with fewer interactions are dropped, again and again until none is left (k-core)."""
+    min_item: PositiveInt = 1
+    """Items with fewer interactions are dropped, together with `min_user`."""
+    duplicates: Literal["keep", "first", "last"] = "first"
+    """What stays when a user meets the same item again: every time, the first or the last."""
+    text: str = "{title}"
+    """How an item reads: a format string over the catalogue's text fields."""
+
+    @model_validator(mode="after")
+    def one_source(self) -> Data:
+        if (self.dataset is None) == (self.path is None):
+            raise ValueError("give either dataset (a manifest) or path (a file of one's own)")
+        return self
+
+
+class Split(Settings):
+    """Which of each user's interactions are held back, and for what."""
+
+    method: Literal["last", "time"] = "time"
+    """`last` holds back each user's final two interactions (validation, test); `time`, everything after a moment."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """`time`: the moment, as a quantile of all interactions; validation is the same, one moment earlier."""
+    target: Literal["first", "last", "all"] = "last"
+    """`time`: which of a user's interactions after the moment are asked for."""
+
+
+class Retriever(Settings):
+    """The state-space retriever and how it is fitted."""
+
+    mixer: Literal["ssd"] = "ssd"
+    """The sequence layer: Mamba-2's state-space dual."""
+    layers: PositiveInt = 2
+    """Blocks, one above another."""
+    d_model: PositiveInt = 64
+    """Width of item vectors and states."""
+    d_state: PositiveInt = 16
+    """Numbers of state for each channel of a head."""
+    headdim: PositiveInt = 32
+    """Channels a head."""
+    dropout: Share = 0.2
+    """Share of activations dropped while fitting."""
+    max_length: PositiveInt = 200
+    """Items of a history that one training window holds."""
+    loss: Literal["cross_entropy"] = "cross_entropy"
+    """Exact softmax over the catalogue at every position."""
+    learning_rate: PositiveFloat = 2e-3
+    """AdamW's step, warmed up, then decayed along a cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decay; state matrices and biases are exempt."""
+    batch_size: PositiveInt = 64
+    """Histories a step."""
+    epochs: PositiveInt = 40
+    """Passes over the training histories at most."""
+    patience: PositiveInt = 5
+    """Epochs without a better NDCG@10 on validation before it stops."""
+
+
+class Candidates(Settings):
+    """Who is ranked against whom, beside the full catalogue."""
+
+    count: Annotated[int, Field(ge=2)] = 20
+    """Candidates a query, the target included."""
+    negatives: Literal["uniform"] = "uniform"
+    """Drawn uniformly from the items that the user has not touched."""
+    two_stage: PositiveInt | None = None
+    """Also rerank the retriever's top n, where a missed target counts as a miss; `fused` works on this set."""
+
+
+class Prompt(Settings):
+    """What the model reads."""
+
+    template: str = "movies/next-title"
+    """A shipped template (`prompts/<domain>/<name>.jinja`) or a path."""
+    budget: Annotated[int, Field(ge=8)] = 512
+    """Tokens a prompt may take; the oldest items are dropped first, and no title is cut."""
+
+
+class Answer(Settings):
+    """What the model answers with, and how an answer becomes a number."""
+
+    style: Literal["title", "letter"] = "title"
+    """`title`: the item's text; `letter`: the label of a listed candidate."""
+    eos: bool = True
+    """Whether the end token belongs to the answer (letters want false: TRL would average over it)."""
+    rank_by: Literal["sum", "mean", "validation"] | None = None
+    """How token log-probabilities become a score when ranking; left out, the same as `objective.length`."""
+
+
+class Pairs(Settings):
+    """Which preferences are learned."""
+
+    rejected: PositiveInt = 7
+    """Rejected answers a pair."""
+    per_user: PositiveInt = 8
+    """Training positions a user gives, the latest ones; models that mine are fitted on what came before them."""
+    sources: dict[Literal["uniform", "popular", "retrieved"], Annotated[float, Field(ge=0)]] = Field(
+        {"uniform": 0.4, "popular": 0.2, "retrieved": 0.4}, alias="from"
+    )
+    """Where rejected items come from, as shares."""
+
+    @model_validator(mode="after")
+    def some_source(self) -> Pairs:
+        if sum(self.sources.values()) <= 0:
+            raise ValueError("`from` needs at least one source with a share above 0")
+        return self
+
+
+class Build(Settings):
+    """A small language model that the recipe itself pre-trains on the training histories, written as text."""
+
+    family: Literal["llama", "mamba2"] = "llama"
+    """Attention (Llama) or state space (Mamba-2)."""
+    vocab_size: Annotated[int, Field(ge=300)] = 4096
+    """BPE tokens, learned on the catalogue's text."""
+    d_model: PositiveInt = 128
+    """Width."""
+    layers: PositiveInt = 4
+    """Blocks."""
+    heads: PositiveInt = 4
+    """Attention heads, or heads of the state space."""
+    d_ff: PositiveInt = 384
+    """Width of the feed-forward part (Llama)."""
+    d_state: PositiveInt = 32
+    """Numbers of state a channel (Mamba-2)."""
+    dropout: Share = 0.0
+    """Share of attention weights dropped while pre-training (Llama)."""
+    window: PositiveInt = 256
+    """Tokens a training row holds."""
+    batch_size: PositiveInt = 32
+    """Rows a step."""
+    epochs: PositiveInt = 8
+    """Passes over the training histories."""
+    learning_rate: PositiveFloat = 2e-3
+    """AdamW's step, warmed up, then decayed along a cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """AdamW's decay."""
+
+
+class Model(Settings):
+    """The language model."""
+
+    name: str | None = None
+    """A hub id, a local folder, or a GGUF file; or leave it out and give `build`."""
+    build: Build | None = None
+    """A small model trained by the recipe itself: no hub needed."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights as loaded."""
+    quantize: Literal["nf4", "int8"] | None = None
+    """Load in 4 or 8 bits through bitsandbytes."""
+    revision: str | None = None
+    """Of a hub model."""
+    trust_remote_code: bool = False
+    """Whether code from the hub may run here. Leave it off unless you have read that code."""
+
+    @model_validator(mode="after")
+    def one_source(self) -> Model:
+        if (self.name is None) == (self.build is None):
+            raise ValueError("give either name (a hub id, folder or GGUF file) or build (a small model of the recipe's own)")
+        return self
+
+
+class Objective(Settings):
+    """What fine-tuning minimises."""
+
+    name: Literal["orpo"] = "orpo"
+    """Odds-ratio preference optimisation (Hong et al. 2024, arXiv 2403.07691)."""
+    beta: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the odds-ratio term beside the likelihood of the chosen answer."""
+    length: Literal["mean"] = "mean"
+    """How token log-probabilities become one number: TRL's mean over the answer's tokens."""
+    nll_on: Literal["all"] = "all"
+    """Which tokens the likelihood term counts: TRL's, prompt and chosen answer."""
+
+
+class Evaluate(Settings):
+    """What is measured."""
+
+    at: list[PositiveInt] = [1, 5, 10, 20]
+    """Depths of HR, NDCG and MRR."""
+    primary: Annotated[str, Field(pattern=r"^(hit|ndcg|mrr)@\d+$")] = "ndcg@10"
+    """The one metric that decides."""
+    rankers: list[Literal["popularity", "recent", "transitions", "retriever", "language", "fused"]] = [
+        "popularity", "recent", "transitions", "retriever", "language", "fused",
+    ]  # fmt: skip
+    """Who is compared; `language` stands for every arm."""
+    bootstrap: Annotated[int, Field(ge=200)] = 2000
+    """Resamples of the users behind every interval."""
+
+    @model_validator(mode="after")
+    def primary_is_measured(self) -> Evaluate:
+        if int(self.primary.split("@")[1]) not in self.at:
+            raise ValueError(f"primary is {self.primary}, but `at` has only {self.at}")
+        return self
+
+
+class Arm(Settings):
+    """One way to tune the language model; what it does not say is taken from the recipe."""
+
+    model: Mapping = {}
+    """Fields of `model` that differ."""
+    lora: Mapping = {}
+    """Fields of `lora` that differ."""
+    objective: Mapping | None = {}
+    """Fields of `objective` that differ; `null` leaves the model as it is."""
+    train: Mapping = {}
+    """Fields of `train` that differ."""
+
+
+class Recipe(Settings):
+    """What to do, from interactions to report."""
+
+    name: Name
+    """The run's folder: `runs/<name>`."""
+    seed: int = 7
+    """Every draw of the run derives from it."""
+    seeds: PositiveInt = 1
+    """How many times each arm is trained, with seeds `seed`, `seed + 1`, ..."""
+    data: Data
+    split: Split = Split()
+    retriever: Retriever = Retriever()
+    candidates: Candidates = Candidates()
+    prompt: Prompt = Prompt()
+    answer: Answer = Answer()
+    pairs: Pairs = Pairs()
+    model: Model
+    lora: Annotated[Mapping, AfterValidator(check_lora)] = {}
+    """Fields of peft.LoraConfig, and `init_from`, an adapter to start from."""
+    objective: Objective | None = Objective()
+    """What fine-tuning minimises; `null` ranks with the model as it is."""
+    train: Annotated[Mapping, AfterValidator(check_train)] = {}
+    """Fields of trl's ORPOConfig."""
+    arms: dict[Name, Arm] = {"orpo": Arm()}
+    """Named variants of model, lora, objective and train; all meet in one report."""
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def arms_hold(self) -> Recipe:
+        if not self.arms:
+            raise ValueError("arms is empty; leave it out for a single arm named orpo")
+        for name in self.arms:
+            self.arm(name)
+        return self
+
+    def arm(self, name: str) -> Recipe:
+        """The recipe as one arm sees it: its overrides folded in, itself as the only arm."""
+        arm = self.arms[name]
+        objective = None
+        if arm.objective is not None:
+            base = self.objective or Objective()
+            objective = Objective.model_validate({**base.model_dump(), **arm.objective})
+        return self.model_copy(
+            update={
+                "model": Model.model_validate({**self.model.model_dump(), **arm.model}),
+                "lora": check_lora({**self.lora, **arm.lora}),
+                "train": check_train({**self.train, **arm.train}),
+                "objective": objective,
+                "arms": {name: Arm()},
+            }
+        )
