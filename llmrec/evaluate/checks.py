@@ -1,0 +1,97 @@
+"""What must hold before anything is compared: the same queries, the same candidates, one table at a time.
+
+Every check raises RankingFault that names the table, the ranker and the first query at fault.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import polars as pl
+
+from llmrec.columns import ITEM, ITEMS, QUERY, SCORE, SOURCE, TARGET, USER
+from llmrec.errors import RankingFault
+
+Kind = Literal["catalogue", "injected", "two-stage"]
+
+
+def check_candidates(candidates: pl.DataFrame, queries: pl.DataFrame, *, where: str) -> Kind:
+    """The candidates of exactly these queries: "injected" where the target is always one of them, else "two-stage".
+
+    Reads query, items, source of the candidates and query, target of the queries.
+    """
+    _same_queries(candidates, queries, where=where, ranker="the candidate table")
+    repeated = candidates.filter(pl.col(ITEMS).list.n_unique() != pl.col(ITEMS).list.len())
+    if repeated.height:
+        raise RankingFault(f"{where}: query {repeated[QUERY][0]} lists a candidate twice.")
+    joined = queries.select(QUERY, TARGET).join(candidates.select(QUERY, ITEMS, SOURCE), on=QUERY)
+    named = joined[SOURCE].list.contains("target")
+    if not named.any():
+        return "two-stage"
+    hidden = joined.filter(~pl.col(ITEMS).list.contains(pl.col(TARGET)) | ~named)
+    if hidden.height:
+        raise RankingFault(
+            f"{where}: {hidden.height:,} of {joined.height:,} candidate sets lack the target, first for query "
+            f"{hidden[QUERY][0]}, target {hidden[TARGET][0]}. Either every set holds its target or none is given it."
+        )
+    return "injected"
+
+
+def check_rankings(
+    rankings: dict[str, list[pl.DataFrame]], queries: pl.DataFrame, candidates: pl.DataFrame | None, *, where: str
+) -> None:
+    """Every ranker ranks these queries, finitely, each item once; and in a candidate table exactly its candidates."""
+    if not rankings or not all(rankings.values()):
+        raise RankingFault(f"{where}: no rankings to compare.")
+    for ranker, seeds in rankings.items():
+        for number, ranking in enumerate(seeds):
+            name = f"`{ranker}`" if len(seeds) == 1 else f"`{ranker}` (seed {number})"
+            check_ranking(ranking, queries, where=where, ranker=name)
+            if candidates is not None:
+                _same_candidates(ranking, candidates, where=where, ranker=name)
+
+
+def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
+    """One ranking: finite scores, an item once a query, and no query missing."""
+    bad = ranking.filter(~pl.col(SCORE).is_finite() | pl.col(SCORE).is_null())
+    if bad.height:
+        raise RankingFault(
+            f"{where}: {bad.height:,} scores of {ranker} are not finite, first for query {bad[QUERY][0]}, item "
+            f"{bad[ITEM][0]} ({bad[SCORE][0]}). A ranking needs finite scores."
+        )
+    _same_queries(ranking, queries, where=where, ranker=ranker)
+    if ranking.select(QUERY, ITEM).n_unique() < ranking.height:
+        twice = ranking.filter(pl.struct(QUERY, ITEM).is_duplicated())
+        raise RankingFault(f"{where}: {ranker} lists item {twice[ITEM][0]} more than once for query {twice[QUERY][0]}.")
+
+
+def _same_queries(table: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
+    missing = queries.join(table.select(QUERY).unique(), on=QUERY, how="anti", maintain_order="left")
+    if missing.height:
+        raise RankingFault(
+            f"{where}: {ranker} ranks {queries.height - missing.height:,} queries of {queries.height:,}; the first "
+            f"missing is query {missing[QUERY][0]} of user {missing[USER][0]}. Rank the same queries to compare them."
+        )
+    extra = table.select(QUERY).unique(maintain_order=True).join(queries, on=QUERY, how="anti", maintain_order="left")
+    if extra.height:
+        raise RankingFault(
+            f"{where}: {ranker} ranks {extra.height:,} queries that nobody asked, first query {extra[QUERY][0]}. "
+            "Rank the same queries to compare them."
+        )
+
+
+def _same_candidates(ranking: pl.DataFrame, candidates: pl.DataFrame, *, where: str, ranker: str) -> None:
+    offered = candidates.select(QUERY, pl.col(ITEMS).alias(ITEM)).explode(ITEM)
+    ranked = ranking.select(QUERY, ITEM)
+    dropped = offered.join(ranked, on=[QUERY, ITEM], how="anti", maintain_order="left")
+    if dropped.height:
+        raise RankingFault(
+            f"{where}: {ranker} leaves out {dropped.height:,} candidates, first item {dropped[ITEM][0]} for query "
+            f"{dropped[QUERY][0]}. Rank every candidate to compare on them."
+        )
+    foreign = ranked.join(offered, on=[QUERY, ITEM], how="anti", maintain_order="left")
+    if foreign.height:
+        raise RankingFault(
+            f"{where}: {ranker} ranks {foreign.height:,} items that were not candidates, first item {foreign[ITEM][0]} "
+            f"for query {foreign[QUERY][0]}. A candidate table and a ranking of the catalogue are never mixed."
+        )
