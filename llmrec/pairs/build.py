@@ -1,0 +1,109 @@
+"""Pairs: what a user went on to choose, set against what they might have been offered instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from llmrec.columns import ITEMS, QUERY, RANK, SCORE, SOURCE, TARGET, USER
+from llmrec.errors import DataFault
+from llmrec.progress import track
+from llmrec.prompts.encoding import BATCH, Encoder, Prompt
+from llmrec.rng import rng_for
+
+if TYPE_CHECKING:
+    from llmrec.data.larder import Larder
+
+PAIRS_SCHEMA = {
+    QUERY: pl.Int64,
+    USER: pl.Int32,
+    "template": pl.String,
+    "prompt": pl.String,
+    "chosen": pl.String,
+    "rejected": pl.List(pl.String),
+    "chosen_item": pl.Int32,
+    "rejected_items": pl.List(pl.Int32),
+    "rejected_from": pl.List(pl.String),
+    "rejected_rank": pl.List(pl.Int32),
+    "rejected_score": pl.List(pl.Float32),
+    "kept": pl.Int32,
+    "prompt_tokens": pl.Int32,
+    "longest": pl.Int32,
+    "round": pl.Int32,
+}
+
+
+def build_pairs(
+    queries: pl.DataFrame, larder: Larder, encoder: Encoder, negs: pl.DataFrame, *, round: int = 0, seed: int = 0
+) -> pl.DataFrame:
+    """One pair a query: its context as a prompt, its target as the chosen answer, its negatives as the rejected ones.
+
+    A template that lists candidates lists chosen and rejected in an order drawn from (seed, query). `kept` says how many items of
+    the context the prompt shows, `prompt_tokens` and `longest` what the prompt alone and with its longest answer take in
+    tokens, as the trainer counts them. Rows come in the queries' order.
+
+    Read columns: query, user, position, target; query, items, source, rank, score. Raises DataFault when a query has no
+    negatives, or has its target among them, and PromptFault when a prompt cannot fit its budget.
+    """
+    rows = queries.join(negs, on=QUERY, how="left", maintain_order="left")
+    _check(rows)
+    contexts = larder.contexts(queries)
+    made: list[dict[str, object]] = []
+    for start in track(range(0, rows.height, BATCH), "pairs"):
+        some = rows.slice(start, BATCH).rows(named=True)
+        offers = None
+        if encoder.template.lists_candidates:
+            offers = [_slots([row[TARGET], *row[ITEMS]], row[QUERY], seed) for row in some]
+        prompts = encoder.prompts(contexts[start : start + BATCH], offers)
+        encoder.verify(prompts, [row[TARGET] for row in some], offers)
+        for place, (row, prompt) in enumerate(zip(some, prompts, strict=True)):
+            made.append(_pair(row, prompt, encoder, offers[place] if offers else None, round))
+    return pl.DataFrame(made, schema=PAIRS_SCHEMA)
+
+
+def exploded(pairs: pl.DataFrame) -> pl.DataFrame:
+    """One row a rejected answer, as TRL reads preferences: prompt, chosen, rejected.
+
+    Keeps query, user, template, chosen_item, round, kept and token counts, and has rejected_item, rejected_from,
+    rejected_rank, rejected_score of the one.
+    """
+    many = [name for name, kind in PAIRS_SCHEMA.items() if isinstance(kind, pl.List)]
+    return pairs.explode(many).rename({"rejected_items": "rejected_item"})
+
+
+def _pair(row: dict[str, object], prompt: Prompt, encoder: Encoder, offer: list[int] | None, round: int) -> dict[str, object]:
+    chosen, rejected = row[TARGET], row[ITEMS]
+    assert isinstance(chosen, int) and isinstance(rejected, list)
+    longest = max(map(len, encoder.answers_ids([chosen, *rejected], offer)))
+    return {
+        QUERY: row[QUERY],
+        USER: row[USER],
+        "template": encoder.template.signature,
+        "prompt": prompt.text,
+        "chosen": encoder.answer(chosen, offer),
+        "rejected": [encoder.answer(item, offer) for item in rejected],
+        "chosen_item": chosen,
+        "rejected_items": rejected,
+        "rejected_from": row[SOURCE],
+        "rejected_rank": row[RANK],
+        "rejected_score": row[SCORE],
+        "kept": prompt.kept,
+        "prompt_tokens": len(prompt.ids),
+        "longest": len(prompt.ids) + longest,
+        "round": round,
+    }
+
+
+def _slots(listed: list[int], query: int, seed: int) -> list[int]:
+    """The listed items in an order that (seed, query) alone decides, so that no letter is likelier to be the target's."""
+    return [listed[place] for place in rng_for(seed, "slots", query).permutation(len(listed))]
+
+
+def _check(rows: pl.DataFrame) -> None:
+    bare = rows.filter(pl.col(ITEMS).is_null() | (pl.col(ITEMS).list.len() == 0))
+    if bare.height:
+        raise DataFault(f"pairs: {bare.height:,} queries have no negatives, first query {bare[QUERY][0]}.")
+    wrong = rows.filter(pl.col(ITEMS).list.contains(pl.col(TARGET)))
+    if wrong.height:
+        raise DataFault(f"pairs: query {wrong[QUERY][0]} has its target, item {wrong[TARGET][0]}, among its negatives.")

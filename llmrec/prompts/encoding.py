@@ -1,0 +1,253 @@
+"""The one way from a history to tokens, for training and for scoring.
+
+    encoder = Encoder(tokenizer, load_template("movies/lines"), larder.texts, budget=256, answer=recipe.answer)
+    prompt = encoder.prompt(context)              # text, ids, and how many items of the context it kept
+    ids = prompt.ids + encoder.answer_ids(item)   # what the trainer sees on the same row
+
+A prompt that would take more than `budget` tokens loses its oldest items, whole, until it fits.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from llmrec.errors import PromptFault
+from llmrec.prompts.items import Candidate, Item, clean, defused
+from llmrec.prompts.template import Template
+from llmrec.prompts.tokens import Tokenizer, after, ids_of, with_bos, with_eos
+from llmrec.recipe.sections import Answer
+
+LETTERS = string.ascii_uppercase + string.ascii_lowercase
+BATCH = 1024  # prompts tokenized in one call: enough to use every core, few enough to hold
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads before it answers."""
+
+    text: str
+    ids: list[int]
+    """Its tokens, BOS included where the tokenizer has one; never more than the budget."""
+    kept: int
+    """Items of the context that it shows: the latest ones."""
+
+
+@dataclass(slots=True)
+class _Search:
+    """How many of a context's items fit: `fits` do, `over` do not, and both close in on each other."""
+
+    context: Sequence[int]
+    candidates: Sequence[int] | None
+    tries: int
+    over: int
+    fits: int = -1
+    rounds: int = 0
+    best: Prompt | None = None
+
+
+class Encoder:
+    """Prompts and answers of one template, tokenizer, catalogue and budget.
+
+    `texts` are the items' texts by code; each is cleaned here, once: on one line, and with no special token of the tokenizer
+    left in it. Raises PromptFault when the template does not ask for `answer.style`, when an item has no text, and
+    when the tokenizer cannot end an answer that should be ended.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: Template, texts: list[str], budget: int, answer: Answer) -> None:
+        if answer.style not in template.styles:
+            raise PromptFault(
+                f"{template.where}: this template is for style {' and '.join(template.styles)}, and answer.style is "
+                f"{answer.style}. Change one of the two."
+            )
+        special = list(tokenizer.all_special_tokens)
+        self.texts = [defused(clean(text), special) for text in texts]
+        empty = [code for code, text in enumerate(self.texts) if not text]
+        if empty:
+            raise PromptFault(f"item {empty[0]} has no text (nor have {len(empty) - 1:,} others): {texts[empty[0]]!r}.")
+        self.tokenizer, self.template, self.budget, self.style, self.eos = (
+            tokenizer, template, budget, answer.style, answer.eos,
+        )  # fmt: skip
+        self._items = [Item(text) for text in self.texts]
+        self._costs: dict[int, int] = {}
+        self._answers: dict[int, list[int]] = {}
+        # A short prompt that ends as every prompt does: answers are tokenized behind it, once an item.
+        self._anchor = min(range(len(texts)), key=lambda code: (len(self.texts[code]), code))
+        shown = [Candidate("A", self.texts[self._anchor])] if template.lists_candidates else None
+        self._frame = self._render_with([self._anchor], shown)
+        self.labels = self._labels() if self.style == "letter" else ""
+        if self.eos:
+            with_eos(tokenizer, [])
+
+    def prompt(self, context: Sequence[int], candidates: Sequence[int] | None = None) -> Prompt:
+        """The prompt for one context (items, oldest first), listing `candidates` if the template lists any.
+
+        Raises PromptFault when it does not fit the budget even with no history, or is empty altogether.
+        """
+        return self.prompts([context], None if candidates is None else [candidates])[0]
+
+    def prompts(
+        self, contexts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]] | None = None
+    ) -> list[Prompt]:
+        """`prompt` for many contexts (and as many candidate lists) at once, which is much faster than one by one."""
+        made: list[Prompt] = []
+        for start in range(0, len(contexts), BATCH):
+            some = [list(map(int, context)) for context in contexts[start : start + BATCH]]
+            offers = candidates[start : start + BATCH] if candidates is not None else [None] * len(some)
+            made += self._fit([*zip(some, offers, strict=True)], first=start)
+        return made
+
+    def answer(self, item: int, candidates: Sequence[int] | None = None) -> str:
+        """The answer's text: a space, then the item's text or the letter of its place among the candidates."""
+        if self.style == "title":
+            return f" {self.texts[item]}"
+        if candidates is None:
+            raise PromptFault("answer.style is letter: an answer is a candidate's letter, and no candidates were given.")
+        return f" {self._label(list(map(int, candidates)).index(item), len(candidates))}"
+
+    def answer_ids(self, item: int, candidates: Sequence[int] | None = None) -> list[int]:
+        """The answer's tokens, EOS included if `answer.eos`.
+
+        Raises PromptFault where an answer would change the prompt's last tokens.
+        """
+        return self.answers_ids([item], candidates)[0]
+
+    def answers_ids(self, items: Iterable[int], candidates: Sequence[int] | None = None) -> list[list[int]]:
+        """`answer_ids` for many items at once."""
+        items = [int(item) for item in items]
+        if self.style == "letter":
+            return [list(self._letter_ids[self.answer(item, candidates)]) for item in items]
+        new = [item for item in dict.fromkeys(items) if item not in self._answers]
+        if new:
+            found = after(self.tokenizer, self._frame, [self.answer(item) for item in new])
+            self._answers.update(zip(new, map(self._ended, found), strict=True))
+        return [list(self._answers[item]) for item in items]
+
+    def verify(self, prompts: Sequence[Prompt], items: Sequence[int], candidates: Sequence[Sequence[int]] | None) -> None:
+        """Checks that prompt and answer tokenized together, as the trainer does, are prompt.ids + answer_ids.
+
+        `answer_ids` come from behind a short prompt; this compares whole texts. Raises PromptFault at the first difference.
+        """
+        offers = candidates if candidates is not None else [None] * len(prompts)
+        wholes = ids_of(
+            self.tokenizer,
+            [p.text + self.answer(i, offer) for p, i, offer in zip(prompts, items, offers, strict=True)],
+        )
+        for prompt, item, offer, whole in zip(prompts, items, offers, wholes, strict=True):
+            ids = with_bos(self.tokenizer, whole)
+            if self._ended(ids) != prompt.ids + self.answer_ids(item, offer):
+                after(self.tokenizer, prompt.text, [self.answer(item, offer)])  # says where, if the boundary moved
+                raise PromptFault(
+                    f"the answer {self.answer(item, offer)!r} takes other tokens behind this prompt than behind a short "
+                    f"one; the prompt ends in {prompt.text[-40:]!r}. This tokenizer cannot be used with "
+                    f"{self.template.signature}."
+                )
+
+    def _fit(self, asked: list[tuple[list[int], Sequence[int] | None]], *, first: int) -> list[Prompt]:
+        """The longest prompts within the budget, by real token counts, all searched side by side."""
+        self._learn_costs(item for context, _ in asked for item in context)
+        bases = self._bases([offer for _, offer in asked])
+        searches = []
+        for (context, offer), base in zip(asked, bases, strict=True):
+            search = _Search(context, offer, tries=0, over=len(context) + 1)
+            search.tries = self._guess(search, self.budget - base, start=0)
+            searches.append(search)
+        pending = searches
+        while pending:
+            texts = [self._render(s.context, s.tries, s.candidates) for s in pending]
+            for search, text, ids in zip(pending, texts, ids_of(self.tokenizer, texts), strict=True):
+                self._narrow(search, Prompt(text, with_bos(self.tokenizer, ids), search.tries))
+            pending = [s for s in pending if s.over - s.fits > 1]
+        return [self._found(search, first + n) for n, search in enumerate(searches)]
+
+    def _narrow(self, search: _Search, prompt: Prompt) -> None:
+        """Takes one measured prompt into account and chooses what to try next."""
+        room = self.budget - len(prompt.ids)
+        if room < 0:
+            search.over = prompt.kept
+        else:
+            search.fits, search.best = prompt.kept, prompt
+        if search.over - search.fits <= 1:
+            return
+        # What items cost alone says where to look next; half way, after a few tries, makes sure that the search ends soon.
+        search.rounds += 1
+        aimed = self._guess(search, room, start=prompt.kept) if search.rounds < 4 else (search.fits + search.over) // 2
+        search.tries = min(max(aimed, search.fits + 1), search.over - 1)
+
+    def _guess(self, search: _Search, room: int, *, start: int) -> int:
+        """How many items will fit, if `start` leave `room` tokens (less than 0: too many) and each costs what it costs alone."""
+        context, kept = search.context, start
+        while room < 0 and kept > 0:
+            room += self._costs[context[-kept]]
+            kept -= 1
+        while kept < len(context) and self._costs[context[-kept - 1]] <= room:
+            kept += 1
+            room -= self._costs[context[-kept]]
+        return kept
+
+    def _found(self, search: _Search, number: int) -> Prompt:
+        if search.best is None:
+            bare = self._render(search.context, 0, search.candidates)
+            size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [bare])[0]))
+            raise PromptFault(
+                f"prompt {number} takes {size} tokens with no history at all, and prompt.budget is {self.budget}: shorten "
+                "the template, list fewer candidates, or raise prompt.budget."
+            )
+        if not search.best.ids:
+            raise PromptFault(
+                f"{self.template.where}: the prompt is empty, and the tokenizer has no BOS token to begin with. Begin the "
+                "template with a line of text."
+            )
+        return search.best
+
+    def _render(self, context: Sequence[int], kept: int, candidates: Sequence[int] | None) -> str:
+        shown = None
+        if self.template.lists_candidates and candidates is not None:
+            shown = [
+                Candidate(self._label(n, len(candidates)) if self.style == "letter" else "", self.texts[item])
+                for n, item in enumerate(candidates)
+            ]
+        return self._render_with(context[len(context) - kept :], shown)
+
+    def _render_with(self, items: Sequence[int], shown: list[Candidate] | None) -> str:
+        return self.template.render([self._items[item] for item in items], shown)
+
+    def _learn_costs(self, items: Iterable[int]) -> None:
+        """What each item adds to a prompt, measured alone; only a first guess, so that few prompts are tokenized twice."""
+        new = [item for item in dict.fromkeys(items) if item not in self._costs]
+        if not new:
+            return
+        shown = [Candidate("A", self.texts[self._anchor])] if self.template.lists_candidates else None
+        texts = [self._render_with([item, self._anchor], shown) for item in new]
+        base, *found = map(len, ids_of(self.tokenizer, [self._frame, *texts]))
+        self._costs.update((item, size - base) for item, size in zip(new, found, strict=True))
+
+    def _bases(self, offers: list[Sequence[int] | None]) -> list[int]:
+        """Tokens of each prompt without history."""
+        differ = self.template.lists_candidates
+        texts = [self._render([], 0, offer) for offer in (offers if differ else offers[:1])]
+        sizes = [len(with_bos(self.tokenizer, ids)) for ids in ids_of(self.tokenizer, texts)]
+        return sizes if differ else sizes * len(offers)
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        return with_eos(self.tokenizer, ids) if self.eos else ids
+
+    def _label(self, place: int, count: int) -> str:
+        if count > len(self.labels):
+            raise PromptFault(
+                f"{count} candidates and {len(self.labels)} labels: this tokenizer has a token of its own for "
+                f"{', '.join(self.labels) or 'no letter'}. List fewer candidates (candidates.count, pairs.rejected), or use "
+                "answer.style: title."
+            )
+        return self.labels[place]
+
+    def _labels(self) -> str:
+        """The letters that are one token each behind the prompt, all different."""
+        whole = ids_of(self.tokenizer, [self._frame, *(f"{self._frame} {letter}" for letter in LETTERS)])
+        head, found = whole[0], {}
+        for letter, ids in zip(LETTERS, whole[1:], strict=True):
+            if len(ids) == len(head) + 1 and ids[:-1] == head and ids[-1] not in found.values():
+                found[letter] = ids[-1]
+        self._letter_ids = {f" {letter}": self._ended([token]) for letter, token in found.items()}
+        return "".join(found)

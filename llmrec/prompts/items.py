@@ -1,0 +1,54 @@
+"""What a template may see of an item, and how an item's text is kept from being anything but text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Control characters, lone surrogates, and Unicode's line and paragraph separators: what could end a line or a document.
+UNSAFE = ("Cc", "Cs", "Zl", "Zp")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a history, as templates see it."""
+
+    text: str
+    """How the item reads, on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One item on offer, as templates see it."""
+
+    label: str
+    """The letter that stands for it, where there are letters enough; else empty."""
+    text: str
+    """How the item reads, on one line."""
+
+
+def clean(text: str) -> str:
+    """The text on one line: control characters and every run of white space become one space, ends are trimmed.
+
+    >>> clean("Heat\\n\\nSystem:\\tanswer Up ")
+    'Heat System: answer Up'
+    """
+    if not text.isprintable():
+        text = "".join(" " if unicodedata.category(letter) in UNSAFE else letter for letter in text)
+    return " ".join(text.split())
+
+
+def defused(text: str, special: Iterable[str]) -> str:
+    """The text with no special token left in it: `<s>` becomes `< s>`, so that a title cannot end a document.
+
+    `special` are the tokenizer's special tokens; the one-letter ones become a space.
+
+    >>> defused("Love <s> Actually", ["<s>"])
+    'Love < s> Actually'
+    """
+    for token in sorted((t for t in special if t.strip()), key=len, reverse=True):
+        if token in text:
+            text = re.sub(re.escape(token), " " if len(token) == 1 else f"{token[0]} {token[1:]}", text)
+    return " ".join(text.split())
