@@ -6,9 +6,11 @@ and `lora` carry the fields of trl's ORPOConfig and peft's LoraConfig under thei
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo
+from pydantic import field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from llmrec.recipe.borrowed import check_lora, check_train
 
@@ -20,7 +22,28 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 class Settings(BaseModel):
     """A closed, frozen section: unknown keys are faults, and the docstring under a field is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts True as 1, and YAML reads yes, no, on and off as True and False: `layers: yes` is a fault."""
+        hints = _leaves(cls.model_fields[str(info.field_name)].annotation)
+        numbers = any(isinstance(hint, type) and issubclass(hint, int | float) for hint in hints)
+        if numbers and bool not in hints:
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            switch = next((one for one in held if isinstance(one, bool)), None)
+            if switch is not None:
+                raise PydanticCustomError("switch", "expected a number", {"switch": switch})
+        return value
+
+
+def _leaves(hint: Any) -> list[Any]:
+    """The types that a hint is made of: `list[int] | None` gives int and None's type."""
+    inner = get_args(hint)
+    return [leaf for one in inner for leaf in _leaves(one)] if inner else [hint]
 
 
 class Items(Settings):
@@ -203,7 +226,9 @@ class Model(Settings):
     @model_validator(mode="after")
     def one_source(self) -> Model:
         if (self.name is None) == (self.build is None):
-            raise ValueError("give either name (a hub id, folder or GGUF file) or build (a small model of the recipe's own)")
+            raise ValueError(
+                "give either name (a hub id, folder or GGUF file) or build (a small model of the recipe's own)"
+            )
         return self
 
 
@@ -284,10 +309,20 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def arms_hold(self) -> Recipe:
         if not self.arms:
-            raise ValueError("arms is empty; leave it out for a single arm named orpo")
+            raise PydanticCustomError("arms", "arms is empty; leave it out for a single arm named orpo")
         for name in self.arms:
-            self.arm(name)
+            try:
+                self.arm(name)
+            except ValueError as fault:
+                words = str(fault).replace("{", "{{").replace("}", "}}")
+                raise PydanticCustomError("arms", f"arms.{name}: {words}") from None  # type: ignore[arg-type]
         return self
+
+    @staticmethod
+    def folded(base: Mapping, own: Mapping) -> Mapping:
+        """A section with an arm's fields laid over it; where both have a mapping (`build`), they are folded too."""
+        both = {key for key in own if isinstance(own[key], dict) and isinstance(base.get(key), dict)}
+        return {**base, **own, **{key: Recipe.folded(base[key], own[key]) for key in both}}
 
     def arm(self, name: str) -> Recipe:
         """The recipe as one arm sees it: its overrides folded in, itself as the only arm."""
@@ -295,10 +330,10 @@ class Recipe(Settings):
         objective = None
         if arm.objective is not None:
             base = self.objective or Objective()
-            objective = Objective.model_validate({**base.model_dump(), **arm.objective})
+            objective = Objective.model_validate(self.folded(base.model_dump(), arm.objective))
         return self.model_copy(
             update={
-                "model": Model.model_validate({**self.model.model_dump(), **arm.model}),
+                "model": Model.model_validate(self.folded(self.model.model_dump(), arm.model)),
                 "lora": check_lora({**self.lora, **arm.lora}),
                 "train": check_train({**self.train, **arm.train}),
                 "objective": objective,

@@ -1,0 +1,198 @@
+"""What pydantic finds wrong with a recipe, in the recipe's own words and at its own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from llmrec.recipe import borrowed
+from llmrec.recipe.sections import Arm, Model, Objective, Recipe, Settings
+from llmrec.recipe.source import Key
+from llmrec.recipe.words import SWITCH, found, near, one_of, typed
+
+# Keys that people bring from elsewhere, wherever they put them.
+ELSEWHERE = {
+    "torch_dtype": "model.dtype",
+    "model_name_or_path": "model.name",
+    "load_in_4bit": "model.quantize: nf4",
+    "load_in_8bit": "model.quantize: int8",
+    "max_prompt_length": "prompt.budget",
+    "dataset_name": "data.dataset",
+    "warmup_ratio": "train.warmup_steps: 0.1",
+}
+PATTERNS = {
+    "name": "lower-case letters, digits, `.`, `_` and `-`, at most 80, not starting with a sign",
+    "primary": "hit@k, ndcg@k or mrr@k, as in ndcg@10",
+}
+
+
+def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
+    """Every fault of a recipe read as plain values: (key path, words). Nothing is raised, and nothing reported twice."""
+    faults: list[tuple[Key, str]] = []
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        faults += _worded(error, Recipe)
+    faults += _borrowed(values, ())
+    arms = values.get("arms")
+    for name, arm in arms.items() if isinstance(arms, dict) else ():
+        if isinstance(arm, dict):
+            faults += _borrowed(arm, ("arms", name))
+            faults += _arm(values, arm, ("arms", name))
+    if arms == {}:
+        faults.append((("arms",), "is empty; leave it out for a single arm named orpo"))
+    return faults
+
+
+def _borrowed(values: dict[str, Any], around: Key) -> Iterator[tuple[Key, str]]:
+    sections: tuple[borrowed.Section, ...] = ("train", "lora")
+    for section in sections:
+        given = values.get(section)
+        for key, words in borrowed.faults_in(section, given) if isinstance(given, dict) else ():
+            yield (*around, section, key), words
+
+
+def _arm(values: dict[str, Any], arm: dict[str, Any], key: Key) -> Iterator[tuple[Key, str]]:
+    """Faults of an arm's `model` and `objective`, which are checked folded into the recipe's own."""
+    sections: dict[str, type[Settings]] = {"model": Model, "objective": Objective}
+    for section, settings in sections.items():
+        own, base = arm.get(section), values.get(section)
+        if not isinstance(own, dict) or not own:
+            continue
+        base = base if isinstance(base, dict) else {}
+        try:
+            settings.model_validate(base)
+        except ValidationError:
+            base = {} if section == "objective" else {k: v for k, v in base.items() if k in ("name", "build")}
+        try:
+            settings.model_validate(Recipe.folded(base, own))
+        except ValidationError as error:
+            for (*place,), words in _worded(error, settings):
+                if not place or place[0] in own:  # what the arm does not say is the recipe's fault, and told there
+                    yield (*key, section, *place), words
+
+
+def _worded(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
+    for fault in error.errors(include_url=False):
+        key: Key = tuple(part for part in fault["loc"] if part != "[key]")
+        if fault["type"] == "arms" or (
+            model is Recipe and key in (("train",), ("lora",)) and fault["type"] == "value_error"
+        ):
+            continue  # told field by field
+        settings, field = _at(model, key)
+        yield key, _words(fault, key, settings, field)
+
+
+def _at(model: type[BaseModel], key: Key) -> tuple[type[BaseModel], FieldInfo | None]:
+    """The section that a key path ends in, and the field there (None for keys that are no field)."""
+    settings, field = model, None
+    for part in key:
+        field = next((f for n, f in settings.model_fields.items() if part in (f.alias or n, n)), field)
+        inner = next((a for a in _leaves(field.annotation) if _is_section(a)), None) if field else None
+        if part not in _names(settings) and not (field and get_origin(field.annotation) in (dict, list)):
+            return settings, None
+        settings = inner or settings
+    return settings, field
+
+
+def _leaves(hint: Any) -> list[Any]:
+    inner = get_args(hint)
+    if not inner or get_origin(hint) is Literal:
+        return [hint]
+    return [leaf for one in inner for leaf in _leaves(one)]
+
+
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Settings)
+
+
+def _names(settings: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in settings.model_fields.items()]
+
+
+def _words(fault: Any, key: Key, settings: type[BaseModel], field: FieldInfo | None) -> str:
+    kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
+    name = str(key[-1]) if key else ""
+    meaning = f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
+    if kind == "extra_forbidden":
+        return _unknown(name, settings, key)
+    if kind == "missing":
+        return f"is missing{meaning}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        choices = (
+            [choice for leaf in _leaves(field.annotation) for choice in get_args(leaf)] if field is not None else []
+        )
+        advice = SWITCH if isinstance(value, bool) else near(str(value), map(str, choices))
+        return f"{found(value)}; expected {one_of(choices)}{advice}{meaning}"
+    if kind == "string_pattern_mismatch":
+        return f"{found(value)}; expected {PATTERNS.get(name, PATTERNS['name'])}"
+    if kind == "switch":
+        return f"{found(context['switch'])}; expected a number{SWITCH}{meaning}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        if value is None:
+            return "is empty; leave it out to take its defaults" if key[0] not in ("data", "model") else "is empty"
+        return f"{found(value)}; expected a mapping of keys{meaning}"
+    if kind.startswith(("int", "float", "string_type", "bool", "list", "finite", "less", "greater")):
+        return f"{found(value)}; expected {_expected(kind, context)}{_advice(kind, value)}{meaning}"
+    return f"{found(value)}; {str(fault['msg']).lower()}{meaning}"
+
+
+def _expected(kind: str, context: dict[str, Any]) -> str:
+    bounds = {
+        "greater_than": "a number above {gt}",
+        "greater_than_equal": "at least {ge}",
+        "less_than": "a number below {lt}",
+        "less_than_equal": "at most {le}",
+    }
+    if kind in bounds:
+        return bounds[kind].format(**context)
+    json = {
+        "int": "integer",
+        "float": "number",
+        "finite": "number",
+        "string": "string",
+        "bool": "boolean",
+        "list": "array",
+    }
+    return typed(json.get(kind.partition("_")[0], ""))
+
+
+def _advice(kind: str, value: Any) -> str:
+    if kind == "string_type" and isinstance(value, bool):
+        return SWITCH
+    if kind == "string_type" and isinstance(value, int | float):
+        return ". Put it in quotes to make it text"
+    if kind == "string_type" and isinstance(value, dict):
+        return '. A value that starts with { needs quotes, as in "{title}"'
+    return ""
+
+
+def _unknown(name: str, settings: type[BaseModel], key: Key) -> str:
+    """What to say about a key that a section does not have."""
+    where = (
+        "a recipe" if settings is Recipe else "an arm" if settings is Arm else f"`{key[-2]}`" if len(key) > 1 else "it"
+    )
+    fault = f"is not a key of {where}"
+    likely = near(name, _names(settings))
+    if likely:
+        return fault + likely
+    if name in ELSEWHERE:
+        return f"{fault}; use {ELSEWHERE[name]}"
+    homes = [section for section, field in Recipe.model_fields.items() if name in _inside(section, field)]
+    if name in _names(Recipe):
+        return f"{fault}; `{name}` is a section of its own, so indent it less"
+    if homes:
+        return f"{fault}; it belongs to {' or '.join(f'{home}.{name}' for home in homes)}"
+    return f"{fault}; it has {', '.join(_names(settings))}"
+
+
+def _inside(section: str, field: FieldInfo) -> list[str]:
+    if section in ("train", "lora"):
+        return list(borrowed.fields(section))
+    inner = next((leaf for leaf in _leaves(field.annotation) if _is_section(leaf)), None)
+    return _names(inner) if inner is not None and section != "arms" else []

@@ -1,0 +1,126 @@
+"""Reading recipes: every fault at once, each at its own line; and writing them out whole.
+
+loaded = load_recipe("quickstart", ["seed=11", "train.learning_rate=1e-4"])
+loaded.recipe.seed, loaded.here
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmrec import resources
+from llmrec.errors import RecipeFault, UserError
+from llmrec.recipe import borrowed
+from llmrec.recipe.faults import faults_in
+from llmrec.recipe.sections import Recipe
+from llmrec.recipe.source import COMMAND_LINE, Key, Source, read
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe that holds, and where it was read: `here` is the folder that its relative paths start from."""
+
+    recipe: Recipe
+    path: Path
+    here: Path
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+    """The recipe of that path or shipped name, with `dotted.key=value` overrides laid over it.
+
+    Raises RecipeFault with a line for every fault: `file:line: key: fault, what was found, what to do`.
+    """
+    try:
+        path = resources.find("recipes", name_or_path)
+    except UserError as fault:
+        raise RecipeFault(str(fault)) from None
+    source = read(path, _shown(path))
+    wrong = []
+    for override in overrides:
+        try:
+            source.put(override)
+        except RecipeFault as fault:
+            wrong += fault.faults
+    faults = [*source.faults, *faults_in(source.value), *_unknown_names(source.value, path.parent)]
+    if faults or wrong:
+        raise RecipeFault([*_lines(source, faults), *wrong])
+    return Loaded(Recipe.model_validate(source.value), path, path.parent)
+
+
+def dump_recipe(recipe: Recipe, *, here: Path | None = None) -> str:
+    """The recipe as YAML with every default of llmrec's filled in; it loads back to the same recipe.
+
+    With `here`, the folder that it was read in, relative paths to files that exist are made absolute, so that the text
+    means the same in another folder. Fields of `train` and `lora` that it does not name keep their libraries' defaults.
+    """
+    values = recipe.model_dump(by_alias=True)
+    if here is not None:
+        rooted(values, here)
+    made = " and ".join(f"{library} {version}" for library, version in borrowed.versions().items())
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    return f"# Every default filled in; in train and lora, what is not named has the default of {made}.\n{text}"
+
+
+def rooted(values: dict[str, Any], here: Path) -> dict[Key, str]:
+    """Makes relative paths to existing files absolute, in place; gives key path -> new value for those that changed."""
+    changed = {}
+    for key in PATHS:
+        inner: Any = values
+        for part in key[:-1]:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        value = inner.get(key[-1]) if isinstance(inner, dict) else None
+        if isinstance(value, str) and not Path(value).is_absolute() and (here / value).exists():
+            inner[key[-1]] = changed[key] = os.path.abspath(here / value)
+    return changed
+
+
+PATHS: tuple[tuple[str, ...], ...] = (
+    ("data", "dataset"),
+    ("data", "path"),
+    ("data", "items", "path"),
+    ("prompt", "template"),
+    ("model", "name"),
+    ("lora", "init_from"),
+)
+
+
+def _unknown_names(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
+    """Faults of names that are neither shipped nor files: the dataset, the prompt template."""
+    faults: list[tuple[Key, str]] = []
+    asked: dict[resources.Kind, Key] = {"data": ("data", "dataset"), "prompts": ("prompt", "template")}
+    for kind, key in asked.items():
+        section = values.get(key[0])
+        name = section.get(key[1]) if isinstance(section, dict) else None
+        if isinstance(name, str):
+            try:
+                resources.find(kind, name, here=here)
+            except UserError:
+                faults.append((key, f"found {name}: {resources.unknown(kind, name)}"))
+    return faults
+
+
+def _lines(source: Source, faults: list[tuple[Key, str]]) -> list[str]:
+    """One line a fault, the file's first and in its order, the command line's after them."""
+    lines = []
+    for key, words in dict.fromkeys(faults):
+        spot = source.spot(key)
+        dotted = ".".join(str(part) for part in key)
+        place = spot.place if spot.place == COMMAND_LINE else f"{spot.place}:{spot.line}"
+        lines.append(
+            (spot.place == COMMAND_LINE, spot.line, f"{place}: {dotted}: {words}" if dotted else f"{place}: {words}")
+        )
+    return [line for _, _, line in sorted(lines, key=lambda line: line[:2])]
+
+
+def _shown(path: Path) -> str:
+    """The path as a person would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
