@@ -1,8 +1,8 @@
 """Rejected items for training, each with where it came from.
 
-A source is a function from an `Ask` to a stream of items (with the rank and score that it has for them, if any). Streams
-know the query's id and the catalogue, never the target; what the user has touched is taken out afterwards. A new source is
-one function and one entry in `SOURCES`.
+A source is a function from an `Ask` to a stream of items (with the rank and score that it has for them, if any).
+Streams know the query's id and the catalogue, never the target; what the user has touched is taken out afterwards. A
+new source is one function and one entry in `SOURCES`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Found = tuple[int, int | None, float | None]  # item, its rank and score at the source
 
-NEGATIVES_SCHEMA = {
+NEGATIVES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     QUERY: pl.Int64,
     ITEMS: pl.List(pl.Int32),
     SOURCE: pl.List(pl.String),
@@ -45,7 +45,7 @@ class Pool:
     @cached_property
     def popularity(self) -> np.ndarray:
         """Cumulative training counts by item code: (n_items,) i64."""
-        return self.larder.catalogue.sort(ITEM)[COUNT].to_numpy().cumsum()
+        return np.cumsum(self.larder.catalogue.sort(ITEM)[COUNT].to_numpy())
 
     @cached_property
     def retrieved(self) -> dict[int, list[Found]]:
@@ -101,18 +101,18 @@ def negatives(
 ) -> pl.DataFrame:
     """For each query `k` items that its user never touched, from the sources in the given shares.
 
-    Of k rejected items a source with share s gives floor(k s) or ceil(k s), drawn so that it gives k s on average (systematic
-    sampling: with k = 1 every source has its turn). A source that has run out is made up for by `uniform`, which is what `source`
-    then says. No item of the user's whole history, target and later ones included, is given, nor one that reads like one
-    of them, nor two that read alike.
+    Of k rejected items a source with share s gives floor(k s) or ceil(k s), drawn so that it gives k s on average
+    (systematic sampling: with k = 1 every source has its turn). A source that has run out is made up for by `uniform`,
+    which is what `source` then says. No item of the user's whole history, target and later ones included, is given,
+    nor one that reads like one of them, nor two that read alike.
 
     Returns query, items, source, rank, score (the last two null where the source has none), in the queries' order.
-    Raises DataFault on unknown sources, on a share for `retrieved` without a ranking (query, item, rank, score), and when a user has
-    left too little untouched. Read columns: query, user.
+    Raises DataFault on unknown sources, on a share for `retrieved` without a ranking (query, item, rank, score), and
+    when a user has left too little untouched. Read columns: query, user.
     """
     names, quotas = _quotas(k, shares)
     if "retrieved" in names and retrieved is None:
-        raise DataFault("pairs.from: retrieved has a share, and there is no ranking of the training queries to take from.")
+        raise DataFault("pairs.from: retrieved has a share, and there is no ranking of the training queries to read.")
     pool, histories, reads = Pool(larder, retrieved), whole_histories(larder), readings(larder.texts)
     n_readings = int(reads.max(initial=-1)) + 1
     rows: list[tuple[int, list[int], list[str], list[int | None], list[float | None]]] = []

@@ -16,15 +16,20 @@ from llmrec.rng import rng_for
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
 
-CANDIDATES_SCHEMA = {QUERY: pl.Int64, ITEMS: pl.List(pl.Int32), SOURCE: pl.List(pl.String)}
+CANDIDATES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    QUERY: pl.Int64,
+    ITEMS: pl.List(pl.Int32),
+    SOURCE: pl.List(pl.String),
+}
 
 
 def uniform(queries: pl.DataFrame, larder: Larder, count: int, *, seed: int) -> pl.DataFrame:
-    """For each query its target among `count` candidates; the others are drawn uniformly from what the user never touched.
+    """Each query's target among `count` candidates; the others are drawn uniformly from what the user never touched.
 
-    Returns query, items (in slot order) and source (`target` or `uniform`), in the queries' order. The target's slot and
-    the others come from (seed, query) alone: two targets of one query would stand in the same slot among the same others.
-    Raises RankingFault when a user has left fewer than count - 1 items untouched. Read columns: query, user, target.
+    Returns query, items (in slot order) and source (`target` or `uniform`), in the queries' order. The target's slot
+    and the others come from (seed, query) alone: another target of the same query, equally touched by the user, would
+    stand in the same slot among the same others. Raises RankingFault when a user has left fewer than count - 1 items
+    untouched. Read columns: query, user, target.
     """
     histories = whole_histories(larder)
     items, sources = [], []
@@ -36,8 +41,8 @@ def uniform(queries: pl.DataFrame, larder: Larder, count: int, *, seed: int) -> 
         free = larder.n_items - int(touched.sum())
         if free < count - 1:
             raise RankingFault(
-                f"candidates: user {user} has left {free} of {larder.n_items} items untouched, and candidates.count needs "
-                f"{count - 1} beside the target. Lower candidates.count, or keep more items (data.min_item)."
+                f"candidates: user {user} has left {free} of {larder.n_items} items untouched, and candidates.count "
+                f"needs {count - 1} beside the target. Lower candidates.count, or keep more items (data.min_item)."
             )
         others = first_free(uniform_stream(rng, larder.n_items), touched, count - 1)
         items.append([*others[:slot], target, *others[slot:]])
@@ -54,9 +59,9 @@ def uniform_stream(rng: np.random.Generator, n_items: int) -> Iterator[int]:
 
 
 def first_free(stream: Iterator[int], taken: np.ndarray, count: int) -> list[int]:
-    """The first `count` different items of the stream that are not taken; the target is known here only, not to the stream.
+    """The first `count` different items of the stream that are not taken: `taken` is (n_items,) bool.
 
-    `taken: (n_items,) bool` is not changed. The stream must hold that many.
+    Only here is it known what the user has touched, the target included; the stream does not know. It must hold enough.
     """
     found: dict[int, None] = {}
     while len(found) < count:

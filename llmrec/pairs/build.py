@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,7 +15,8 @@ from llmrec.rng import rng_for
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
 
-PAIRS_SCHEMA = {
+VERIFIED = 16  # every how many-th pair is tokenized whole, beside the check of every answer behind a short prompt
+PAIRS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     QUERY: pl.Int64,
     USER: pl.Int32,
     "template": pl.String,
@@ -35,13 +36,19 @@ PAIRS_SCHEMA = {
 
 
 def build_pairs(
-    queries: pl.DataFrame, larder: Larder, encoder: Encoder, negs: pl.DataFrame, *, round: int = 0, seed: int = 0
+    queries: pl.DataFrame,
+    larder: Larder,
+    encoder: Encoder,
+    negs: pl.DataFrame,
+    *,
+    round: int = 0,  # noqa: A002  the column's name
+    seed: int = 0,
 ) -> pl.DataFrame:
     """One pair a query: its context as a prompt, its target as the chosen answer, its negatives as the rejected ones.
 
-    A template that lists candidates lists chosen and rejected in an order drawn from (seed, query). `kept` says how many items of
-    the context the prompt shows, `prompt_tokens` and `longest` what the prompt alone and with its longest answer take in
-    tokens, as the trainer counts them. Rows come in the queries' order.
+    A template that lists candidates lists chosen and rejected in an order drawn from (seed, query). `kept` says how
+    many items of the context the prompt shows, `prompt_tokens` and `longest` what the prompt alone and with its longest
+    answer take in tokens, as the trainer counts them. Rows come in the queries' order.
 
     Read columns: query, user, position, target; query, items, source, rank, score. Raises DataFault when a query has no
     negatives, or has its target among them, and PromptFault when a prompt cannot fit its budget.
@@ -56,9 +63,11 @@ def build_pairs(
         if encoder.template.lists_candidates:
             offers = [_slots([row[TARGET], *row[ITEMS]], row[QUERY], seed) for row in some]
         prompts = encoder.prompts(contexts[start : start + BATCH], offers)
-        encoder.verify(prompts, [row[TARGET] for row in some], offers)
+        encoder.verify(
+            prompts[::VERIFIED], [row[TARGET] for row in some[::VERIFIED]], offers[::VERIFIED] if offers else None
+        )
         for place, (row, prompt) in enumerate(zip(some, prompts, strict=True)):
-            made.append(_pair(row, prompt, encoder, offers[place] if offers else None, round))
+            made.append({**_pair(row, prompt, encoder, offers[place] if offers else None), "round": round})
     return pl.DataFrame(made, schema=PAIRS_SCHEMA)
 
 
@@ -72,9 +81,8 @@ def exploded(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.explode(many).rename({"rejected_items": "rejected_item"})
 
 
-def _pair(row: dict[str, object], prompt: Prompt, encoder: Encoder, offer: list[int] | None, round: int) -> dict[str, object]:
+def _pair(row: dict[str, Any], prompt: Prompt, encoder: Encoder, offer: list[int] | None) -> dict[str, object]:
     chosen, rejected = row[TARGET], row[ITEMS]
-    assert isinstance(chosen, int) and isinstance(rejected, list)
     longest = max(map(len, encoder.answers_ids([chosen, *rejected], offer)))
     return {
         QUERY: row[QUERY],
@@ -91,12 +99,11 @@ def _pair(row: dict[str, object], prompt: Prompt, encoder: Encoder, offer: list[
         "kept": prompt.kept,
         "prompt_tokens": len(prompt.ids),
         "longest": len(prompt.ids) + longest,
-        "round": round,
     }
 
 
 def _slots(listed: list[int], query: int, seed: int) -> list[int]:
-    """The listed items in an order that (seed, query) alone decides, so that no letter is likelier to be the target's."""
+    """The listed items in an order that (seed, query) alone decides: no letter is likelier to be the target's."""
     return [listed[place] for place in rng_for(seed, "slots", query).permutation(len(listed))]
 
 

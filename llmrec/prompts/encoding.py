@@ -40,7 +40,10 @@ class _Search:
 
     context: Sequence[int]
     candidates: Sequence[int] | None
+    base: int
+    """Tokens without any item."""
     tries: int
+    """Items to try next."""
     over: int
     fits: int = -1
     rounds: int = 0
@@ -50,9 +53,9 @@ class _Search:
 class Encoder:
     """Prompts and answers of one template, tokenizer, catalogue and budget.
 
-    `texts` are the items' texts by code; each is cleaned here, once: on one line, and with no special token of the tokenizer
-    left in it. Raises PromptFault when the template does not ask for `answer.style`, when an item has no text, and
-    when the tokenizer cannot end an answer that should be ended.
+    `texts` are the items' texts by code; each is cleaned here, once: on one line, and with no special token of the
+    tokenizer left in it. Raises PromptFault when the template does not ask for `answer.style`, when an item has no
+    text, and when the tokenizer cannot end an answer that should be ended.
     """
 
     def __init__(self, tokenizer: Tokenizer, template: Template, texts: list[str], budget: int, answer: Answer) -> None:
@@ -103,7 +106,7 @@ class Encoder:
         if self.style == "title":
             return f" {self.texts[item]}"
         if candidates is None:
-            raise PromptFault("answer.style is letter: an answer is a candidate's letter, and no candidates were given.")
+            raise PromptFault("answer.style is letter: an answer is a candidate's letter; no candidates were given.")
         return f" {self._label(list(map(int, candidates)).index(item), len(candidates))}"
 
     def answer_ids(self, item: int, candidates: Sequence[int] | None = None) -> list[int]:
@@ -124,10 +127,13 @@ class Encoder:
             self._answers.update(zip(new, map(self._ended, found), strict=True))
         return [list(self._answers[item]) for item in items]
 
-    def verify(self, prompts: Sequence[Prompt], items: Sequence[int], candidates: Sequence[Sequence[int]] | None) -> None:
+    def verify(
+        self, prompts: Sequence[Prompt], items: Sequence[int], candidates: Sequence[Sequence[int]] | None = None
+    ) -> None:
         """Checks that prompt and answer tokenized together, as the trainer does, are prompt.ids + answer_ids.
 
-        `answer_ids` come from behind a short prompt; this compares whole texts. Raises PromptFault at the first difference.
+        `answer_ids` are taken behind a short prompt; this compares whole texts, one item a prompt. Raises PromptFault
+        at the first difference.
         """
         offers = candidates if candidates is not None else [None] * len(prompts)
         wholes = ids_of(
@@ -139,8 +145,8 @@ class Encoder:
             if self._ended(ids) != prompt.ids + self.answer_ids(item, offer):
                 after(self.tokenizer, prompt.text, [self.answer(item, offer)])  # says where, if the boundary moved
                 raise PromptFault(
-                    f"the answer {self.answer(item, offer)!r} takes other tokens behind this prompt than behind a short "
-                    f"one; the prompt ends in {prompt.text[-40:]!r}. This tokenizer cannot be used with "
+                    f"the answer {self.answer(item, offer)!r} takes other tokens behind this prompt than behind a "
+                    f"short one; the prompt ends in {prompt.text[-40:]!r}. This tokenizer cannot be used with "
                     f"{self.template.signature}."
                 )
 
@@ -150,7 +156,7 @@ class Encoder:
         bases = self._bases([offer for _, offer in asked])
         searches = []
         for (context, offer), base in zip(asked, bases, strict=True):
-            search = _Search(context, offer, tries=0, over=len(context) + 1)
+            search = _Search(context, offer, base, tries=0, over=len(context) + 1)
             search.tries = self._guess(search, self.budget - base, start=0)
             searches.append(search)
         pending = searches
@@ -170,13 +176,18 @@ class Encoder:
             search.fits, search.best = prompt.kept, prompt
         if search.over - search.fits <= 1:
             return
-        # What items cost alone says where to look next; half way, after a few tries, makes sure that the search ends soon.
+        # Costs that have been right to the token for all the items shown are believed about the next one, too.
+        next_one = self._costs[search.context[-prompt.kept - 1]] if room >= 0 else 0
+        if next_one > room >= 0 and len(prompt.ids) == search.base + self._cost(search.context, prompt.kept):
+            search.over = prompt.kept + 1
+            return
+        # They also say where to look next; half way, after a few tries, makes sure that the search ends soon.
         search.rounds += 1
         aimed = self._guess(search, room, start=prompt.kept) if search.rounds < 4 else (search.fits + search.over) // 2
         search.tries = min(max(aimed, search.fits + 1), search.over - 1)
 
     def _guess(self, search: _Search, room: int, *, start: int) -> int:
-        """How many items will fit, if `start` leave `room` tokens (less than 0: too many) and each costs what it costs alone."""
+        """How many items should fit, if `start` of them leave `room` tokens (less than 0: they are too many)."""
         context, kept = search.context, start
         while room < 0 and kept > 0:
             room += self._costs[context[-kept]]
@@ -186,18 +197,21 @@ class Encoder:
             room -= self._costs[context[-kept]]
         return kept
 
+    def _cost(self, context: Sequence[int], kept: int) -> int:
+        return sum(self._costs[item] for item in context[len(context) - kept :])
+
     def _found(self, search: _Search, number: int) -> Prompt:
         if search.best is None:
             bare = self._render(search.context, 0, search.candidates)
             size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [bare])[0]))
             raise PromptFault(
-                f"prompt {number} takes {size} tokens with no history at all, and prompt.budget is {self.budget}: shorten "
-                "the template, list fewer candidates, or raise prompt.budget."
+                f"prompt {number} takes {size} tokens with no history at all, and prompt.budget is {self.budget}: "
+                "shorten the template, list fewer candidates, or raise prompt.budget."
             )
         if not search.best.ids:
             raise PromptFault(
-                f"{self.template.where}: the prompt is empty, and the tokenizer has no BOS token to begin with. Begin the "
-                "template with a line of text."
+                f"{self.template.where}: the prompt is empty, and the tokenizer has no BOS token to begin with. Begin "
+                "the template with a line of text."
             )
         return search.best
 
@@ -214,7 +228,7 @@ class Encoder:
         return self.template.render([self._items[item] for item in items], shown)
 
     def _learn_costs(self, items: Iterable[int]) -> None:
-        """What each item adds to a prompt, measured alone; only a first guess, so that few prompts are tokenized twice."""
+        """What each item adds to a prompt, measured alone: a first guess, so that few prompts are tokenized twice."""
         new = [item for item in dict.fromkeys(items) if item not in self._costs]
         if not new:
             return
@@ -237,15 +251,15 @@ class Encoder:
         if count > len(self.labels):
             raise PromptFault(
                 f"{count} candidates and {len(self.labels)} labels: this tokenizer has a token of its own for "
-                f"{', '.join(self.labels) or 'no letter'}. List fewer candidates (candidates.count, pairs.rejected), or use "
-                "answer.style: title."
+                f"{', '.join(self.labels) or 'no letter'}. List fewer candidates (candidates.count, pairs.rejected), "
+                "or use answer.style: title."
             )
         return self.labels[place]
 
     def _labels(self) -> str:
         """The letters that are one token each behind the prompt, all different."""
         whole = ids_of(self.tokenizer, [self._frame, *(f"{self._frame} {letter}" for letter in LETTERS)])
-        head, found = whole[0], {}
+        head, found = whole[0], dict[str, int]()
         for letter, ids in zip(LETTERS, whole[1:], strict=True):
             if len(ids) == len(head) + 1 and ids[:-1] == head and ids[-1] not in found.values():
                 found[letter] = ids[-1]

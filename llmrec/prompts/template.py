@@ -12,8 +12,8 @@
     Next:
 
 A template sees `history` (items, oldest first, each with `.text`) and `candidates` (each with `.label` and `.text`;
-only templates that name it list candidates). A block tag alone on its line leaves no line behind, and the file's last newline
-does not belong to the prompt.
+only templates that name it list candidates). A block tag alone on its line leaves no line behind, and the file's last
+newline does not belong to the prompt.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec.errors import PromptFault
 from llmrec.prompts.items import Candidate, Item
+from llmrec.resources import find
 
 FENCE = "---"
 STYLES = ("title", "letter")
@@ -62,7 +63,7 @@ class Template:
         return f"{self.name}@{self.version}"
 
     def render(self, history: Sequence[Item], candidates: Sequence[Candidate] | None = None) -> str:
-        """The prompt's text. Raises PromptFault with file and line when the template asks for something it is not given."""
+        """The prompt's text. Raises PromptFault with file and line when the template asks for what it is not given."""
         if self.lists_candidates and candidates is None:
             raise PromptFault(f"{self.where}: this template lists candidates, and there are none to list.")
         try:
@@ -75,13 +76,9 @@ class Template:
 def load_template(name_or_path: str | Path) -> Template:
     """A template by shipped name (`movies/lines`) or by path (`my/prompt.jinja`).
 
-    Raises PromptFault when there is none, or when it does not parse.
+    Raises UserError when there is none, and PromptFault when it does not parse.
     """
-    path = Path(name_or_path)
-    if not (path.suffix and path.is_file()):
-        from llmrec.resources import find
-
-        path = find("prompts", str(name_or_path))
+    path = find("prompts", name_or_path)
     try:
         source = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as fault:
@@ -106,7 +103,9 @@ def parse_template(source: str, *, where: str = "template") -> Template:
         raise PromptFault(f"{where}:{line}: unknown variable `{unknown[0]}`; a template sees history and candidates.")
     lists_candidates = "candidates" in names
     if "letter" in front["styles"] and not lists_candidates:
-        raise PromptFault(f"{where}: style `letter` answers with a candidate's label, and the template lists no candidates.")
+        raise PromptFault(
+            f"{where}: style `letter` answers with a candidate's label, and the template lists no candidates."
+        )
     return Template(
         name=front["name"],
         version=front["version"],
@@ -124,7 +123,9 @@ def _front_matter(source: str, where: str) -> tuple[dict[str, Any], str]:
     lines = source.splitlines(keepends=True)
     fences = [n for n, line in enumerate(lines) if line.rstrip() == FENCE]
     if not lines or fences[:1] != [0] or len(fences) < 2:
-        raise PromptFault(f"{where}:1: no front matter. Begin with a {FENCE} line, {', '.join(KEYS)}, and a {FENCE} line.")
+        raise PromptFault(
+            f"{where}:1: no front matter. Begin with a {FENCE} line, {', '.join(KEYS)}, and a {FENCE} line."
+        )
     end = fences[1]
     try:
         front = yaml.safe_load("".join(lines[1:end])) or {}
@@ -140,8 +141,8 @@ def _front_matter(source: str, where: str) -> tuple[dict[str, Any], str]:
             raise PromptFault(f"{where}:{line}: front matter: unknown key `{key}`; known are {', '.join(KEYS)}.")
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
             raise PromptFault(f"{where}:{line}: front matter: {key} is {value!r}; expected {KEYS[key].__name__}.")
-        if key == "styles" and (not value or set(value) - set(STYLES)):
-            raise PromptFault(f"{where}:{line}: front matter: styles is {value}; give one or both of {', '.join(STYLES)}.")
+        if key == "styles" and (not value or any(style not in STYLES for style in front["styles"])):
+            raise PromptFault(f"{where}:{line}: front matter: styles is {value}; known are {', '.join(STYLES)}.")
     missing = [key for key in KEYS if key not in front]
     if missing:
         raise PromptFault(f"{where}:1: front matter: {', '.join(missing)} missing.")

@@ -1,9 +1,9 @@
-"""Text to tokens, once for training and scoring alike: `bos + prompt` and `answer + eos`, as TRL's ORPOTrainer has them.
+"""Text to tokens, once for training and scoring alike: `bos + prompt` and `answer + eos`, as TRL's ORPOTrainer has it.
 
-TRL tokenizes prompt and answer together without special tokens, puts BOS in front where the tokenizer has one and the prompt does
-not begin with it, and appends EOS to an answer that does not end in it. The same rules are written here, with one
-difference: where the tokens of the two together are not those of the prompt followed by others, TRL moves the boundary back
-into the prompt, and llmrec refuses (a prompt's tokens would depend on its answer).
+TRL tokenizes prompt and answer together without special tokens, puts BOS in front where the tokenizer has one and the
+prompt does not begin with it, and appends EOS to an answer that does not end in it. The same rules are written here,
+with one difference: where the tokens of the two together are not those of the prompt followed by others, TRL moves the
+boundary back into the prompt, and llmrec refuses (a prompt's tokens would depend on its answer).
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def after(tokenizer: Tokenizer, prompt: str, answers: Sequence[str]) -> list[lis
         if whole[: len(head)] != head or len(whole) == len(head):
             same = next((n for n, (a, b) in enumerate(zip(head, whole, strict=False)) if a != b), len(whole))
             raise PromptFault(
-                f"the prompt ends in {prompt[-20:]!r} and the answer is {answer!r}: together they take other tokens from "
-                f"token {same} of {len(head)} on, so the boundary between them would move. Let the prompt end without "
-                "white space (or in a newline that is a token of its own) and the answer begin with a space."
+                f"the prompt ends in {prompt[-20:]!r} and the answer is {answer!r}: together they take other tokens "
+                f"from token {same} of {len(head)} on, so the boundary between them would move. Let the prompt end "
+                "without white space (or in a newline that is a token of its own) and the answer begin with a space."
             )
     return [whole[len(head) :] for whole in wholes]
 
@@ -70,8 +70,8 @@ def after(tokenizer: Tokenizer, prompt: str, answers: Sequence[str]) -> list[lis
 def encode(tokenizer: Tokenizer, prompt: str, answer: str, *, eos: bool) -> tuple[list[int], list[int]]:
     """The prompt's tokens (with BOS where the tokenizer has one) and the answer's (with EOS if asked for).
 
-    What `Encoder` gives for the same texts, for those who have a table of pairs and no catalogue: put together they are what
-    the trainer sees. Raises PromptFault where the boundary between the two would move.
+    What `Encoder` gives for the same texts, for those who have a table of pairs and no catalogue: put together they
+    are what the trainer sees. Raises PromptFault where the boundary between the two would move.
     """
     (prompt_ids,) = ids_of(tokenizer, [prompt])
     (answer_ids,) = after(tokenizer, prompt, [answer])
