@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+from llmrec.evaluate import favours, leaks
+from llmrec.evaluate.finding import LEVELS, Case, Finding
 
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
 
-Level = Literal["disqualifies", "warns", "notes"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing the audit found, and where."""
-
-    level: Level
-    what: str
-    where: str
+CHECKS = (*favours.CHECKS, *leaks.CHECKS)
 
 
 def audit(
@@ -30,7 +23,14 @@ def audit(
     candidates: Mapping[str, pl.DataFrame | None],
     *,
     method: str,
+    depth: int,
     seed: int,
 ) -> list[Finding]:
-    """Every finding, the gravest first."""
-    return []
+    """Every finding about a comparison, the gravest first.
+
+    Arguments as in `llmrec.evaluate.evaluate.evaluate`; `depth` is the deepest k that is measured. The tables must have
+    passed `llmrec.evaluate.checks`: what cannot be compared at all is an error there, not a finding here.
+    """
+    case = Case(larder, queries, rankings, candidates, method, depth, seed)
+    found = [finding for check in CHECKS for finding in check(case)]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))

@@ -14,9 +14,10 @@ import polars as pl
 from llmrec import metrics
 from llmrec.columns import ITEM, ITEMS, RANK, USER
 from llmrec.errors import Disqualified
-from llmrec.evaluate.audit import Finding, audit
+from llmrec.evaluate.audit import audit
 from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
 from llmrec.evaluate.comparison import Comparison, compare
+from llmrec.evaluate.finding import Finding
 from llmrec.evaluate.per_query import Values, per_query
 from llmrec.evaluate.resampling import Means, resample
 from llmrec.evaluate.sentences import FLOORS, Scene, sentence, verdict
@@ -98,7 +99,7 @@ def evaluate(
             comparisons[name], scene, means=primary, arms=arms, untuned=untuned, metric=section.primary
         )
     text = " ".join(sentences[name] for name in ORDER if name in sentences) or " ".join(sentences.values())
-    findings = audit(larder, queries, rankings, candidates, method=method, seed=seed)
+    findings = audit(larder, queries, rankings, candidates, method=method, depth=max(section.at), seed=seed)
 
     write_parquet(pl.concat(rows), out / "per_query.parquet")
     write_json(measured, out / "metrics.json")
