@@ -1,0 +1,173 @@
+"""The larder: what `prepare` writes and every other room reads.
+
+histories.parquet   user, items, times, train    users.parquet     user, key
+catalogue.parquet   item, key, <fields>, text, count
+queries.parquet     query, user, position, time, target, fold
+dropped.parquet     file, line, reason, user, item, raw
+summary.json        see `Summary`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from llmrec.columns import COUNT, FOLD, ITEM, ITEMS, KEY, POSITION, QUERY, TARGET, TEXT, TIME, TIMES, TRAIN, USER
+from llmrec.data import splits
+from llmrec.data.catalogue import catalogue
+from llmrec.data.dropped import Dropped
+from llmrec.data.histories import codes, core, histories, in_order, without_repeats
+from llmrec.data.opening import opened
+from llmrec.data.summary import Summary, summarised
+from llmrec.errors import DataFault, RunFault
+from llmrec.progress import note
+from llmrec.ranking import QUERIES_SCHEMA, write_parquet
+from llmrec.recipe import sections
+
+TABLES = ("histories", "catalogue", "queries", "users")
+
+
+@dataclass(frozen=True)
+class Larder:
+    """Histories, catalogue, queries and users of a run; users and items go by code, 0 upwards, rows in code order."""
+
+    histories: pl.DataFrame
+    catalogue: pl.DataFrame
+    queries: pl.DataFrame
+    users: pl.DataFrame
+
+    @property
+    def n_items(self) -> int:
+        """Items in the catalogue."""
+        return self.catalogue.height
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """How each item reads, by code."""
+        return [str(text) for text in self.catalogue[TEXT]]
+
+    @cached_property
+    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """All items one user after another (int32), and where each user's begin (one more entry than users)."""
+        lengths = self.histories[ITEMS].list.len().to_numpy().astype(np.int64)
+        items = self.histories[ITEMS].explode(empty_as_null=False).to_numpy().astype(np.int32)
+        items.setflags(write=False)
+        return items, np.concatenate([[0], np.cumsum(lengths)])
+
+    def contexts(self, queries: pl.DataFrame) -> list[np.ndarray]:
+        """The items before each query's position, oldest first, in the order of the rows. Reads user, position."""
+        items, starts = self._flat
+        first = starts[queries[USER].to_numpy()]
+        return [items[a:b] for a, b in zip(first, first + queries[POSITION].to_numpy(), strict=True)]
+
+    def training(self) -> list[np.ndarray]:
+        """Each user's training prefix, by user code; empty where a user came after the moment."""
+        return self._prefixes(self.histories[TRAIN].to_numpy())
+
+    def fold(self, name: str) -> pl.DataFrame:
+        """The queries of a fold: `valid` or `test`."""
+        return self.queries.filter(pl.col(FOLD) == name)
+
+    def write(self, folder: Path) -> None:
+        """Writes the four tables."""
+        for name in TABLES:
+            write_parquet(getattr(self, name), folder / f"{name}.parquet")
+
+    @classmethod
+    def read(cls, folder: Path) -> Larder:
+        """Reads the four tables, or RunFault where they are not there."""
+        paths = {name: folder / f"{name}.parquet" for name in TABLES}
+        for path in paths.values():
+            if not path.is_file():
+                raise RunFault(f"{path}: there is no such table; run `llmrec prepare` first.")
+        return cls(**{name: pl.read_parquet(path) for name, path in paths.items()})
+
+    def _prefixes(self, lengths: np.ndarray) -> list[np.ndarray]:
+        items, starts = self._flat
+        return [items[a : a + n] for a, n in zip(starts[:-1], lengths, strict=True)]
+
+
+def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path, out: Path) -> Summary:
+    """Reads interactions and items, leaves out what cannot be used, orders, codes and splits; writes to `out`.
+
+    `here` is the recipe's folder, where relative paths start. What was left out is in `out/dropped.parquet`, also when the
+    rest comes to nothing and DataFault is raised.
+    """
+    dropped = Dropped()
+    try:
+        larder, summary = _prepared(data, split, seed=seed, here=here, dropped=dropped)
+    finally:
+        write_parquet(dropped.table(), out / "dropped.parquet")
+    larder.write(out)
+    summary.write(out / "summary.json")
+    if summary.dropped:
+        note(f"prepare: left out {dropped.words()} (see {out / 'dropped.parquet'})")
+    return summary
+
+
+def _prepared(
+    data: sections.Data, split: sections.Split, *, seed: int, here: Path, dropped: Dropped
+) -> tuple[Larder, Summary]:
+    stock = opened(data, here=here, dropped=dropped)
+    ordered = without_repeats(in_order(stock.interactions), data.duplicates, file=stock.file, dropped=dropped)
+    kept = core(ordered, min_user=data.min_user, min_item=data.min_item, file=stock.file, dropped=dropped)
+    user_codes = codes(kept[USER], seed=seed, purpose=USER)
+    item_codes = codes(kept[ITEM], seed=seed, purpose=ITEM)
+    items, untitled = catalogue(item_codes, stock.items, text=data.text, where=stock.file)
+    table = histories(kept, user_codes, item_codes)
+    held = splits.split(table, split, where=stock.file)
+    table = table.with_columns(pl.Series(TRAIN, held.train))
+    trained = table.select(pl.col(ITEMS).list.head(pl.col(TRAIN)).explode().alias(ITEM)).drop_nulls()
+    counts = trained.group_by(ITEM).agg(pl.len().cast(pl.Int64).alias(COUNT))
+    items = items.join(counts, on=ITEM, how="left", maintain_order="left").with_columns(pl.col(COUNT).fill_null(0))
+    users = user_codes.select(pl.col("code").alias(USER), KEY).sort(USER)
+    larder = Larder(table, items, held.queries, users)
+    if not counts.height:
+        raise DataFault(f"{stock.file}: nothing is left to train on; raise split.quantile, or lower data.min_user.")
+    return larder, summarised(larder, stock, held, split=split, untitled=untitled, dropped=dropped)
+
+
+def training_queries(larder: Larder, per_user: int) -> pl.DataFrame:
+    """Queries of fold `train`: each user's last `per_user` training positions that have at least one item before them.
+
+    A query's number depends on its user and position only, and no test or validation query has it.
+    """
+    train = larder.histories[TRAIN].to_numpy().astype(np.int64)
+    items, starts = larder._flat
+    owner, position = splits.spread(np.maximum(train - per_user, 1), train)
+    at = starts[owner] + position
+    base = int(larder.queries[QUERY].to_numpy().max(initial=-1)) + 1
+    timed = larder.histories[TIMES].null_count() == 0
+    times = larder.histories[TIMES].explode() if timed else None
+    return (
+        pl.DataFrame(
+            {
+                QUERY: base + at,
+                USER: owner,
+                POSITION: position,
+                TIME: times.gather(at) if times is not None else pl.Series([None] * len(at), dtype=pl.Int64),
+                TARGET: items[at],
+            }
+        )
+        .with_columns(pl.lit("train").alias(FOLD))
+        .cast(QUERIES_SCHEMA)
+        .select(*QUERIES_SCHEMA)
+    )
+
+
+def before(larder: Larder, queries: pl.DataFrame) -> list[np.ndarray]:
+    """Training prefixes, by user code, cut before each user's first position in `queries`.
+
+    What mines for these queries may be fitted on this: it has seen none of their targets.
+    """
+    first = larder.histories[TRAIN].to_numpy().astype(np.int64).copy()
+    np.minimum.at(first, queries[USER].to_numpy(), queries[POSITION].to_numpy())
+    return larder._prefixes(first)
+
+
+__all__: Sequence[str] = ("Larder", "Summary", "before", "prepare", "training_queries")

@@ -1,0 +1,128 @@
+"""What `prepare` made, in numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from llmrec.columns import COUNT, FOLD, ITEMS, TEXT, TIMES, TRAIN
+from llmrec.data.dropped import Dropped
+from llmrec.data.opening import Stock
+from llmrec.data.splits import Held
+from llmrec.recipe.sections import Split
+
+if TYPE_CHECKING:
+    from llmrec.data.larder import Larder
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts and shares of a prepared dataset; `summary.json` has them under the same names."""
+
+    dataset: str
+    """The manifest's name, or the file's."""
+    origin: str
+    """Where the rows came from."""
+    users: int
+    items: int
+    interactions: int
+    density: float
+    """Share of all (user, item) cells that hold an interaction."""
+    history: dict[str, float]
+    """Interactions a user: shortest, median, mean, longest."""
+    trained_on: int
+    """Interactions in training prefixes."""
+    cold_items: int
+    """Items that no training prefix holds."""
+    queries: dict[str, int]
+    """Queries a fold."""
+    split: dict[str, Any]
+    moments: dict[str, int] | None
+    """`time`: the first moment of validation and of test, in the file's unit."""
+    time_unit: str | None
+    """`s`, `ms` or `us`, by the size of the numbers; null without times."""
+    ties: dict[str, float] | None
+    """Share of neighbouring interactions of a user at the same time, and of users whose last two are; the rule is `tie_rule`."""
+    tie_rule: str
+    duplicate_texts: dict[str, float]
+    """Items that read like another one: how many, and their share."""
+    untitled: int
+    """Items without a name, which read as their key."""
+    read: int
+    """Rows of interactions in the file."""
+    dropped: dict[str, int]
+    """Rows left out, by reason; each is in dropped.parquet."""
+
+    def write(self, path: Path) -> None:
+        """Writes the summary as JSON."""
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+    @classmethod
+    def read_from(cls, path: Path) -> Summary:
+        """The summary in a file."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitled: int, dropped: Dropped) -> Summary:
+    """The numbers of a larder."""
+    lengths = larder.histories[ITEMS].list.len().to_numpy().astype(np.int64)
+    total = int(lengths.sum())
+    texts = larder.catalogue[TEXT]
+    shared = int(texts.is_duplicated().sum())
+    folds = dict(larder.queries.group_by(FOLD).len().iter_rows())
+    return Summary(
+        dataset=stock.name,
+        origin=stock.origin,
+        users=larder.users.height,
+        items=larder.n_items,
+        interactions=total,
+        density=total / (larder.users.height * larder.n_items),
+        history={
+            "shortest": int(lengths.min()),
+            "median": float(np.median(lengths)),
+            "mean": float(lengths.mean()),
+            "longest": int(lengths.max()),
+        },
+        trained_on=int(larder.histories[TRAIN].sum()),
+        cold_items=int((larder.catalogue[COUNT] == 0).sum()),
+        queries={fold: int(folds.get(fold, 0)) for fold in ("valid", "test")},
+        split=split.model_dump(),
+        moments=held.moments,
+        time_unit=_unit(larder.histories),
+        ties=_ties(larder.histories, lengths),
+        tie_rule=stock.ties,
+        duplicate_texts={"items": shared, "share": shared / larder.n_items},
+        untitled=untitled,
+        read=stock.read,
+        dropped=dropped.counts(),
+    )
+
+
+def _unit(histories: pl.DataFrame) -> str | None:
+    if histories[TIMES].null_count():
+        return None
+    typical = abs(float(np.median(histories[TIMES].explode().to_numpy())))
+    return "s" if typical < 1e11 else "ms" if typical < 1e14 else "us"
+
+
+def _ties(histories: pl.DataFrame, lengths: np.ndarray) -> dict[str, float] | None:
+    if histories[TIMES].null_count():
+        return None
+    times = histories[TIMES].explode().to_numpy()
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    neighbours = owner[1:] == owner[:-1]
+    same = neighbours & (times[1:] == times[:-1])
+    ends = np.cumsum(lengths) - 1
+    several = ends[lengths > 1]
+    return {
+        "neighbours": float(same.sum() / max(1, neighbours.sum())),
+        "last_two": float(same[several - 1].mean()) if len(several) else 0.0,
+    }
