@@ -13,12 +13,15 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from llmrec.errors import PromptFault
 from llmrec.prompts.items import Candidate, Item, clean, defused
 from llmrec.prompts.template import Template
 from llmrec.prompts.tokens import Tokenizer, after, ids_of, with_bos, with_eos
 from llmrec.recipe.sections import Answer
 
+Codes = Sequence[int] | np.ndarray  # item codes
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
 BATCH = 1024  # prompts tokenized in one call: enough to use every core, few enough to hold
 
@@ -38,8 +41,8 @@ class Prompt:
 class _Search:
     """How many of a context's items fit: `fits` do, `over` do not, and both close in on each other."""
 
-    context: Sequence[int]
-    candidates: Sequence[int] | None
+    context: list[int]
+    candidates: list[int] | None
     base: int
     """Tokens without any item."""
     tries: int
@@ -83,25 +86,25 @@ class Encoder:
         if self.eos:
             with_eos(tokenizer, [])
 
-    def prompt(self, context: Sequence[int], candidates: Sequence[int] | None = None) -> Prompt:
+    def prompt(self, context: Codes, candidates: Codes | None = None) -> Prompt:
         """The prompt for one context (items, oldest first), listing `candidates` if the template lists any.
 
         Raises PromptFault when it does not fit the budget even with no history, or is empty altogether.
         """
         return self.prompts([context], None if candidates is None else [candidates])[0]
 
-    def prompts(
-        self, contexts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]] | None = None
-    ) -> list[Prompt]:
+    def prompts(self, contexts: Sequence[Codes], candidates: Sequence[Codes] | None = None) -> list[Prompt]:
         """`prompt` for many contexts (and as many candidate lists) at once, which is much faster than one by one."""
         made: list[Prompt] = []
         for start in range(0, len(contexts), BATCH):
             some = [list(map(int, context)) for context in contexts[start : start + BATCH]]
-            offers = candidates[start : start + BATCH] if candidates is not None else [None] * len(some)
-            made += self._fit([*zip(some, offers, strict=True)], first=start)
+            offers: list[list[int] | None] = [None] * len(some)
+            if candidates is not None:
+                offers = [list(map(int, offer)) for offer in candidates[start : start + BATCH]]
+            made += self._fit([*zip(some, offers, strict=True)])
         return made
 
-    def answer(self, item: int, candidates: Sequence[int] | None = None) -> str:
+    def answer(self, item: int, candidates: Codes | None = None) -> str:
         """The answer's text: a space, then the item's text or the letter of its place among the candidates."""
         if self.style == "title":
             return f" {self.texts[item]}"
@@ -109,14 +112,14 @@ class Encoder:
             raise PromptFault("answer.style is letter: an answer is a candidate's letter; no candidates were given.")
         return f" {self._label(list(map(int, candidates)).index(item), len(candidates))}"
 
-    def answer_ids(self, item: int, candidates: Sequence[int] | None = None) -> list[int]:
+    def answer_ids(self, item: int, candidates: Codes | None = None) -> list[int]:
         """The answer's tokens, EOS included if `answer.eos`.
 
         Raises PromptFault where an answer would change the prompt's last tokens.
         """
         return self.answers_ids([item], candidates)[0]
 
-    def answers_ids(self, items: Iterable[int], candidates: Sequence[int] | None = None) -> list[list[int]]:
+    def answers_ids(self, items: Iterable[int], candidates: Codes | None = None) -> list[list[int]]:
         """`answer_ids` for many items at once."""
         items = [int(item) for item in items]
         if self.style == "letter":
@@ -127,15 +130,13 @@ class Encoder:
             self._answers.update(zip(new, map(self._ended, found), strict=True))
         return [list(self._answers[item]) for item in items]
 
-    def verify(
-        self, prompts: Sequence[Prompt], items: Sequence[int], candidates: Sequence[Sequence[int]] | None = None
-    ) -> None:
+    def verify(self, prompts: Sequence[Prompt], items: Codes, candidates: Sequence[Codes] | None = None) -> None:
         """Checks that prompt and answer tokenized together, as the trainer does, are prompt.ids + answer_ids.
 
         `answer_ids` are taken behind a short prompt; this compares whole texts, one item a prompt. Raises PromptFault
         at the first difference.
         """
-        offers = candidates if candidates is not None else [None] * len(prompts)
+        offers: Sequence[Codes | None] = candidates if candidates is not None else [None] * len(prompts)
         wholes = ids_of(
             self.tokenizer,
             [p.text + self.answer(i, offer) for p, i, offer in zip(prompts, items, offers, strict=True)],
@@ -150,7 +151,7 @@ class Encoder:
                     f"{self.template.signature}."
                 )
 
-    def _fit(self, asked: list[tuple[list[int], Sequence[int] | None]], *, first: int) -> list[Prompt]:
+    def _fit(self, asked: list[tuple[list[int], list[int] | None]]) -> list[Prompt]:
         """The longest prompts within the budget, by real token counts, all searched side by side."""
         self._learn_costs(item for context, _ in asked for item in context)
         bases = self._bases([offer for _, offer in asked])
@@ -165,7 +166,7 @@ class Encoder:
             for search, text, ids in zip(pending, texts, ids_of(self.tokenizer, texts), strict=True):
                 self._narrow(search, Prompt(text, with_bos(self.tokenizer, ids), search.tries))
             pending = [s for s in pending if s.over - s.fits > 1]
-        return [self._found(search, first + n) for n, search in enumerate(searches)]
+        return [self._found(search) for search in searches]
 
     def _narrow(self, search: _Search, prompt: Prompt) -> None:
         """Takes one measured prompt into account and chooses what to try next."""
@@ -200,12 +201,12 @@ class Encoder:
     def _cost(self, context: Sequence[int], kept: int) -> int:
         return sum(self._costs[item] for item in context[len(context) - kept :])
 
-    def _found(self, search: _Search, number: int) -> Prompt:
+    def _found(self, search: _Search) -> Prompt:
         if search.best is None:
             bare = self._render(search.context, 0, search.candidates)
             size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [bare])[0]))
             raise PromptFault(
-                f"prompt {number} takes {size} tokens with no history at all, and prompt.budget is {self.budget}: "
+                f"a prompt takes {size} tokens with no history at all, and prompt.budget is {self.budget}: "
                 "shorten the template, list fewer candidates, or raise prompt.budget."
             )
         if not search.best.ids:
@@ -215,7 +216,7 @@ class Encoder:
             )
         return search.best
 
-    def _render(self, context: Sequence[int], kept: int, candidates: Sequence[int] | None) -> str:
+    def _render(self, context: list[int], kept: int, candidates: list[int] | None) -> str:
         shown = None
         if self.template.lists_candidates and candidates is not None:
             shown = [
@@ -237,7 +238,7 @@ class Encoder:
         base, *found = map(len, ids_of(self.tokenizer, [self._frame, *texts]))
         self._costs.update((item, size - base) for item, size in zip(new, found, strict=True))
 
-    def _bases(self, offers: list[Sequence[int] | None]) -> list[int]:
+    def _bases(self, offers: list[list[int] | None]) -> list[int]:
         """Tokens of each prompt without history."""
         differ = self.template.lists_candidates
         texts = [self._render([], 0, offer) for offer in (offers if differ else offers[:1])]
