@@ -1,0 +1,113 @@
+"""One page for a run: the verdict first, then everything it rests on. As HTML that needs nothing else, and as Markdown.
+
+Every word that comes from data (titles, users, names of rankers) is escaped on its way into a page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from llmrec.report.evidence import Evidence, read_evidence
+from llmrec.report.figures import Picture
+from llmrec.report.limits import limits
+from llmrec.report.people import people
+from llmrec.report.plots import pictures
+from llmrec.report.results import results, speeds, spent
+from llmrec.report.words import flat, table_title
+
+if TYPE_CHECKING:
+    from llmrec.data.larder import Larder
+
+LEVELS = {"disqualifies": "Disqualifies", "warns": "Warns", "notes": "Notes"}
+
+
+def write_report(run: Path, larder: Larder | None, out: Path, *, name: str) -> Path:
+    """Writes index.html, report.md and figures/*.svg into `out`; returns the HTML page's path.
+
+    Reads only the run folder; `larder` spares reading prepare/ again. Parts that the run does not have are left out.
+    Raises RunFault where there are no metrics to report, or a file of the run cannot be read.
+    """
+    evidence = read_evidence(run)
+    drawn = pictures(evidence)
+    facts = gathered(evidence, larder, drawn, name)
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    for stale in (out / "figures").glob("*.svg"):
+        if stale.stem not in drawn:
+            stale.unlink()
+    for picture in drawn.values():
+        picture.write(out / "figures")
+    _write(out / "report.md", _tidy(render("page.md.jinja", facts)))
+    return _write(out / "index.html", render("page.html.jinja", facts))
+
+
+def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture], name: str) -> dict[str, Any]:
+    """Everything that the two templates print."""
+    seed = evidence.recipe.get("seed", 7)
+    shown, table = people(evidence, larder, seed=seed)
+    stages, total = spent(evidence)
+    return {
+        "name": name,
+        "verdict": str(evidence.comparisons.get("verdict") or "This run made no comparison."),
+        "results": results(evidence),
+        "pictures": drawn,
+        "people": shown,
+        "people_table": table_title(evidence, table) if table else "",
+        "stages": stages,
+        "total": total,
+        "speeds": speeds(evidence),
+        "findings": [{**f, "label": LEVELS.get(f.get("level", ""), "Notes")} for f in evidence.findings],
+        "limits": limits(evidence),
+        "data": flat(evidence.data),
+        "made": flat(evidence.manifest),
+        "recipe": _text(evidence.run / "recipe.yaml"),
+    }
+
+
+def render(template: str, facts: dict[str, Any]) -> str:
+    """A page from one of the two templates; `.html` escapes for HTML, `.md` for Markdown."""
+    html = ".html" in template
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: files("llmrec.report").joinpath(name).read_text(encoding="utf-8")),
+        autoescape=html,
+        finalize=None if html else escape_markdown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["raw"] = Markup
+    return environment.get_template(template).render(facts)
+
+
+def escape_markdown(value: Any) -> Any:
+    """Text in which Markdown and HTML see no marks; what is already Markup, and what is not text, passes.
+
+    >>> escape_markdown("*Heat* <b>|1995|")
+    '\\\\*Heat\\\\* &lt;b&gt;\\\\|1995\\\\|'
+    """
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    one_line = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", one_line)
+
+
+def _tidy(text: str) -> str:
+    """At most one empty line between paragraphs."""
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path
