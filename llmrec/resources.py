@@ -5,8 +5,8 @@
     find("data", "movielens-100k")          data/movielens-100k.yaml
     find("accelerate", "cpu-2")             recipes/accelerate/cpu-2.yaml
 
-In a wheel the folders lie inside the package (`llmrec/_recipes`, `llmrec/_prompts`, `llmrec/_data`); in a checkout, and in
-an editable install of one, beside it.
+In a wheel the folders lie inside the package (`llmrec/_recipes`, `llmrec/_prompts`, `llmrec/_data`); in a checkout,
+and in an editable install of one, beside it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def shipped(kind: Kind) -> list[str]:
 def find(kind: Kind, name_or_path: str | Path, *, here: Path | None = None) -> Path:
     """The file of that path, or the shipped file of that short name.
 
-    A path is looked for under `here` (a recipe's folder) first, if given, then from the working directory. Raises UserError
-    with the nearest names where there is neither.
+    A path is looked for under `here` (a recipe's folder) first, if given, then from the working directory. Raises
+    UserError with the nearest names where there is neither.
     """
     asked = str(name_or_path)
     given = Path(asked).expanduser()

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -44,15 +44,15 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "doctor": ("llmrec.cli.doctor", "Judging", "Say what this machine and installation can do."),
 }
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Later(TyperCommand):
     """A verb that is known by name and imported when it is called, so that `llmrec --help` imports none."""
 
-    def __init__(self, name: str, module: str, panel: str, help: str) -> None:
-        super().__init__(name, help=help, rich_help_panel=panel)
+    def __init__(self, name: str, module: str, panel: str, purpose: str) -> None:
+        super().__init__(name, help=purpose, rich_help_panel=panel)
         self.module = module
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -111,20 +111,18 @@ def is_dialogue(fault: BaseException) -> bool:
 
 
 def out_of_room(fault: BaseException) -> str | None:
-    """One message for a full disk or a folder that may not be written, however deep it was met; None for other faults."""
+    """One message for a full disk or a forbidden folder, however deep it was met; None for other faults."""
     seen: set[int] = set()
     link: BaseException | None = fault
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        number = link.errno if isinstance(link, OSError) else None
-        place = (
-            (getattr(link, "filename2", None) or getattr(link, "filename", None)) if isinstance(link, OSError) else None
-        )
+        number, place = None, ""
+        if isinstance(link, OSError):
+            number, place = link.errno, str(link.filename2 or link.filename or "")
         # Rust libraries (polars, safetensors) and torch carry the system's words, not its error number.
-        full = number in NO_ROOM or "No space left on device" in str(link) or "os error 28" in str(link)
-        if full:
-            return f"{place or os.getcwd()}: the disk is full. Free some space, or choose another with --runs; finished stages are kept."
-        if number in NOT_ALLOWED or "(os error 13)" in str(link):
-            return f"{place or link}: may not be read or written ({os.strerror(number or errno.EACCES)}). Change its permissions, or choose another folder with --runs."
+        if number in FULL or "No space left on device" in str(link) or "(os error 28)" in str(link):
+            return f"{place or Path.cwd()}: the disk is full. Free some space; finished stages are kept."
+        if number in FORBIDDEN or "(os error 13)" in str(link):
+            return f"{place or link}: may not be read or written. Change its permissions, or choose another folder."
         link = link.__cause__ or link.__context__
     return None

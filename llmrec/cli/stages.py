@@ -11,7 +11,10 @@ import typer
 from llmrec.cli.door import VERBS
 
 RECIPE = Annotated[str, typer.Argument(help="A recipe by path or by shipped name.", show_default=False)]
-OVERRIDES = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Fields to set, as in train.learning_rate=1e-4.", show_default=False)]  # fmt: skip
+OVERRIDES = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Fields to set: train.learning_rate=1e-4.", show_default=False),
+]
 RUNS = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="LLMREC_RUNS", help="Where run folders lie.")]
 STAGES = [verb for verb, (module, _, _) in VERBS.items() if module == __name__ and verb != "run"]
 

@@ -1,7 +1,7 @@
-"""`train` and `lora`: the fields of trl's ORPOConfig and peft's LoraConfig under their own names, without importing either.
+"""`train` and `lora`: the fields of trl's ORPOConfig and peft's LoraConfig, without importing either.
 
-`borrowed.json` (see `generate`) has each field as JSON schema. Some fields are refused because another part of the recipe
-owns them: set twice, they would disagree one day.
+`borrowed.json` (see `generate`) has each field as JSON schema, under its own name. Some fields are refused because
+another part of the recipe owns them: set twice, they would disagree one day.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from llmrec.recipe.words import SWITCH, found, near, one_of, typed
+from llmrec.recipe.words import SWITCH, WORD, found, near, one_of, typed
 
 Section = Literal["train", "lora"]
 CONFIG = {"train": "trl's ORPOConfig", "lora": "peft's LoraConfig"}
@@ -33,7 +33,7 @@ OWNED: dict[Section, dict[str, str]] = {
         "do_eval": "set eval_strategy",
         "do_predict": "`llmrec rank` ranks",
         "local_rank": "the launcher (`accelerate launch`) sets it",
-        "logging_nan_inf_filter": "llmrec turns it off, so that a loss that is not finite stops the run instead of reading 0",
+        "logging_nan_inf_filter": "llmrec turns it off: a loss that is not finite stops the run instead of reading 0",
         "generate_during_eval": "answers are scored, never generated",
         "is_encoder_decoder": "only decoder models are supported",
         "model_init_kwargs": "use `model`",
@@ -106,16 +106,15 @@ OURS: dict[Section, dict[str, dict[str, Any]]] = {
 @cache
 def fields(section: Section) -> dict[str, dict[str, Any]]:
     """Name -> JSON schema of every field that a recipe may set."""
-    table = json.loads(Path(__file__).with_name("borrowed.json").read_text(encoding="utf-8"))[section]
-    free = {name: schema for name, schema in table.items() if name not in OWNED[section]}
+    free = {name: schema for name, schema in table()[section].items() if name not in OWNED[section]}
     return OURS[section] | {name: schema for name, schema in free.items() if "x-object" not in schema}
 
 
 @cache
-def versions() -> dict[str, str]:
-    """The versions of trl and peft that the table was made from."""
-    table = json.loads(Path(__file__).with_name("borrowed.json").read_text(encoding="utf-8"))
-    return dict(table["versions"])
+def table() -> dict[str, Any]:
+    """`borrowed.json`: versions, train, lora."""
+    whole: dict[str, Any] = json.loads(Path(__file__).with_name("borrowed.json").read_text(encoding="utf-8"))
+    return whole
 
 
 def faults_in(section: Section, values: dict[str, Any]) -> list[tuple[str, str]]:
@@ -155,10 +154,11 @@ def _unknown(section: Section, key: str) -> str:
         return f"is not set here: {OWNED[section][key]}"
     if key in RENAMED[section]:
         return f"is not a field of {CONFIG[section]}: {RENAMED[section][key]}"
-    table = json.loads(Path(__file__).with_name("borrowed.json").read_text(encoding="utf-8"))[section]
-    if key in table:
+    if key in table()[section]:
         return f"is an object of {CONFIG[section]}'s library, which a recipe cannot write down; leave it out"
-    return f"is not a field of {CONFIG[section]} {versions()['trl' if section == 'train' else 'peft']}{near(key, fields(section))}"
+    other: Section = "lora" if section == "train" else "train"
+    hint = near(key, fields(section)) or (f"; it belongs to {other}.{key}" if key in fields(other) else "")
+    return f"is not a field of {CONFIG[section]}{hint}"
 
 
 def fitted(value: Any, schema: dict[str, Any]) -> Any:
@@ -233,5 +233,5 @@ def _one(value: Any, schema: dict[str, Any]) -> Any:
 def _advice(value: Any, schema: dict[str, Any]) -> str:
     choices = [choice for one in schema.get("anyOf", [schema]) for choice in one.get("enum", [])]
     if isinstance(value, bool):
-        return SWITCH
+        return WORD if choices else SWITCH
     return near(str(value), choices) if choices and isinstance(value, str) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from llmrec.recipe import borrowed
 from llmrec.recipe.sections import Arm, Model, Objective, Recipe, Settings
 from llmrec.recipe.source import Key
-from llmrec.recipe.words import SWITCH, found, near, one_of, typed
+from llmrec.recipe.words import SWITCH, WORD, found, near, one_of, typed
 
 # Keys that people bring from elsewhere, wherever they put them.
 ELSEWHERE = {
@@ -30,12 +31,8 @@ PATTERNS = {
 
 
 def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
-    """Every fault of a recipe read as plain values: (key path, words). Nothing is raised, and nothing reported twice."""
-    faults: list[tuple[Key, str]] = []
-    try:
-        Recipe.model_validate(values)
-    except ValidationError as error:
-        faults += _worded(error, Recipe)
+    """Every fault of a recipe read as plain values: (key path, words). Nothing is raised."""
+    faults = _validated(Recipe, values)
     faults += _borrowed(values, ())
     arms = values.get("arms")
     for name, arm in arms.items() if isinstance(arms, dict) else ():
@@ -45,6 +42,30 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
     if arms == {}:
         faults.append((("arms",), "is empty; leave it out for a single arm named orpo"))
     return faults
+
+
+def _validated(model: type[Settings], values: dict[str, Any]) -> list[tuple[Key, str]]:
+    """What pydantic says. It judges a section as a whole only where all its keys hold, so unknown ones are taken out."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        faults = list(_worded(error, model))
+        unknown = [fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"]
+        if unknown:
+            pruned = deepcopy(values)
+            for key in unknown:
+                _prune(pruned, key)
+            faults += [fault for fault in _validated(model, pruned) if fault not in faults]
+        return faults
+    return []
+
+
+def _prune(values: Any, key: Key) -> None:
+    """Takes away the value at a key path, where there is one."""
+    for part in key[:-1]:
+        values = values[part] if isinstance(values, dict) and part in values else None
+    if isinstance(values, dict) and key:
+        values.pop(key[-1], None)
 
 
 def _borrowed(values: dict[str, Any], around: Key) -> Iterator[tuple[Key, str]]:
@@ -63,16 +84,10 @@ def _arm(values: dict[str, Any], arm: dict[str, Any], key: Key) -> Iterator[tupl
         if not isinstance(own, dict) or not own:
             continue
         base = base if isinstance(base, dict) else {}
-        try:
-            settings.model_validate(base)
-        except ValidationError:
-            base = {} if section == "objective" else {k: v for k, v in base.items() if k in ("name", "build")}
-        try:
-            settings.model_validate(Recipe.folded(base, own))
-        except ValidationError as error:
-            for (*place,), words in _worded(error, settings):
-                if not place or place[0] in own:  # what the arm does not say is the recipe's fault, and told there
-                    yield (*key, section, *place), words
+        told = _validated(settings, base)
+        for place, words in _validated(settings, Recipe.folded(base, own)):
+            if (place, words) not in told:  # what the arm takes from the recipe is told there
+                yield (*key, section, *place), words
 
 
 def _worded(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
@@ -88,13 +103,17 @@ def _worded(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Ke
 
 def _at(model: type[BaseModel], key: Key) -> tuple[type[BaseModel], FieldInfo | None]:
     """The section that a key path ends in, and the field there (None for keys that are no field)."""
-    settings, field = model, None
-    for part in key:
-        field = next((f for n, f in settings.model_fields.items() if part in (f.alias or n, n)), field)
-        inner = next((a for a in _leaves(field.annotation) if _is_section(a)), None) if field else None
-        if part not in _names(settings) and not (field and get_origin(field.annotation) in (dict, list)):
-            return settings, None
-        settings = inner or settings
+    settings, rest = model, list(key)
+    field: FieldInfo | None = None
+    while rest:
+        part = rest.pop(0)
+        field = next((f for name, f in settings.model_fields.items() if part == (f.alias or name)), None)
+        inner = next((leaf for leaf in _leaves(field.annotation) if _is_section(leaf)), None) if field else None
+        if field is None or inner is None:
+            break
+        settings = inner
+        if get_origin(field.annotation) is dict:
+            rest = rest[1:]  # the name of an arm
     return settings, field
 
 
@@ -118,16 +137,17 @@ def _words(fault: Any, key: Key, settings: type[BaseModel], field: FieldInfo | N
     name = str(key[-1]) if key else ""
     meaning = f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
     if kind == "extra_forbidden":
-        return _unknown(name, settings, key)
+        return _unknown(name, settings)
     if kind == "missing":
-        return f"is missing{meaning}"
+        purpose = meaning or f" ({_purpose(field)})"
+        return f"is missing{purpose}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
         choices = (
             [choice for leaf in _leaves(field.annotation) for choice in get_args(leaf)] if field is not None else []
         )
-        advice = SWITCH if isinstance(value, bool) else near(str(value), map(str, choices))
+        advice = WORD if isinstance(value, bool) else near(str(value), map(str, choices))
         return f"{found(value)}; expected {one_of(choices)}{advice}{meaning}"
     if kind == "string_pattern_mismatch":
         return f"{found(value)}; expected {PATTERNS.get(name, PATTERNS['name'])}"
@@ -140,6 +160,12 @@ def _words(fault: Any, key: Key, settings: type[BaseModel], field: FieldInfo | N
     if kind.startswith(("int", "float", "string_type", "bool", "list", "finite", "less", "greater")):
         return f"{found(value)}; expected {_expected(kind, context)}{_advice(kind, value)}{meaning}"
     return f"{found(value)}; {str(fault['msg']).lower()}{meaning}"
+
+
+def _purpose(field: FieldInfo | None) -> str:
+    """What the section that a field holds is for."""
+    inner = next((leaf for leaf in _leaves(field.annotation) if _is_section(leaf)), None) if field is not None else None
+    return str(inner.__doc__).rstrip(".") if inner is not None else "required"
 
 
 def _expected(kind: str, context: dict[str, Any]) -> str:
@@ -164,7 +190,7 @@ def _expected(kind: str, context: dict[str, Any]) -> str:
 
 def _advice(kind: str, value: Any) -> str:
     if kind == "string_type" and isinstance(value, bool):
-        return SWITCH
+        return WORD
     if kind == "string_type" and isinstance(value, int | float):
         return ". Put it in quotes to make it text"
     if kind == "string_type" and isinstance(value, dict):
@@ -172,11 +198,10 @@ def _advice(kind: str, value: Any) -> str:
     return ""
 
 
-def _unknown(name: str, settings: type[BaseModel], key: Key) -> str:
+def _unknown(name: str, settings: type[BaseModel]) -> str:
     """What to say about a key that a section does not have."""
-    where = (
-        "a recipe" if settings is Recipe else "an arm" if settings is Arm else f"`{key[-2]}`" if len(key) > 1 else "it"
-    )
+    named = {Recipe: "a recipe", Arm: "an arm"}
+    where = next((words for one, words in named.items() if one is settings), f"`{settings.__name__.lower()}`")
     fault = f"is not a key of {where}"
     likely = near(name, _names(settings))
     if likely:

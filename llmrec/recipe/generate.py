@@ -2,8 +2,8 @@
 
     python -m llmrec.recipe.generate
 
-The table is committed, so that reading a recipe imports neither; tests/recipe/test_borrowed.py holds it to the installed
-versions.
+The table is committed, so that reading a recipe imports neither; tests/recipe/test_borrowed.py holds it to the
+installed versions.
 """
 
 from __future__ import annotations

@@ -62,14 +62,14 @@ def dump_recipe(recipe: Recipe, *, here: Path | None = None) -> str:
     values = recipe.model_dump(by_alias=True)
     if here is not None:
         rooted(values, here)
-    made = " and ".join(f"{library} {version}" for library, version in borrowed.versions().items())
+    made = " and ".join(f"{library} {version}" for library, version in borrowed.table()["versions"].items())
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
     return f"# Every default filled in; in train and lora, what is not named has the default of {made}.\n{text}"
 
 
 def rooted(values: dict[str, Any], here: Path) -> dict[Key, str]:
     """Makes relative paths to existing files absolute, in place; gives key path -> new value for those that changed."""
-    changed = {}
+    changed: dict[Key, str] = {}
     for key in PATHS:
         inner: Any = values
         for part in key[:-1]:
@@ -93,7 +93,7 @@ PATHS: tuple[tuple[str, ...], ...] = (
 def _unknown_names(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
     """Faults of names that are neither shipped nor files: the dataset, the prompt template."""
     faults: list[tuple[Key, str]] = []
-    asked: dict[resources.Kind, Key] = {"data": ("data", "dataset"), "prompts": ("prompt", "template")}
+    asked: dict[resources.Kind, tuple[str, str]] = {"data": ("data", "dataset"), "prompts": ("prompt", "template")}
     for kind, key in asked.items():
         section = values.get(key[0])
         name = section.get(key[1]) if isinstance(section, dict) else None

@@ -1,15 +1,24 @@
 """The recipe, section by section: one field, one type, one sentence.
 
-The sentence under a field becomes its entry in the JSON schema, in `llmrec recipes show` and in the error message. `train`
-and `lora` carry the fields of trl's ORPOConfig and peft's LoraConfig under their own names (see `borrowed`).
+The sentence under a field becomes its entry in the JSON schema, in `llmrec recipes show` and in the error message.
+`train` and `lora` carry the fields of trl's ORPOConfig and peft's LoraConfig under their own names (see `borrowed`).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo
-from pydantic import field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from llmrec.recipe.borrowed import check_lora, check_train
@@ -63,7 +72,7 @@ class Data(Settings):
     path: str | None = None
     """Interactions of one's own: CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
     columns: dict[str, str] = {}
-    """Our name -> the file's name, for `user`, `item`, `time` and, if there is one, `rating`; other names are item text."""
+    """Our name -> the file's name, for `user`, `item`, `time` and, if there is one, `rating`; others are item text."""
     items: Items | None = None
     """A file with the items' text, if it is not in the interactions."""
     min_rating: float | None = None
@@ -315,7 +324,7 @@ class Recipe(Settings):
                 self.arm(name)
             except ValueError as fault:
                 words = str(fault).replace("{", "{{").replace("}", "}}")
-                raise PydanticCustomError("arms", f"arms.{name}: {words}") from None  # type: ignore[arg-type]
+                raise PydanticCustomError("arms", f"arms.{name}: {words}") from None
         return self
 
     @staticmethod

@@ -1,7 +1,7 @@
 """YAML with places: what a recipe says, and on which line it says it.
 
-`read` gives plain values beside a map from each key path to its place, so that a fault found later, by whoever finds it,
-can name the line. Faults of the YAML itself (duplicate keys, octal numbers) are collected on the way.
+`read` gives plain values beside a map from each key path to its place, so that a fault found later, by whoever finds
+it, can name the line. Faults of the YAML itself (duplicate keys, octal numbers) are collected on the way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HINTS = {
     "mapping values are not allowed": "Check the indentation; a value that holds `: ` needs quotes",
     "could not find expected ':'": "Give the key a colon and a space after it",
     "found undefined alias": "A value that starts with * needs quotes",
-    "expected <block end>": 'Check the indentation; a value that starts with { or [ and goes on after it needs quotes, as in "{title} ({year})"',
+    "expected <block end>": 'Check the indentation; text that starts with { needs quotes, as in "{title} ({year})"',
     "expected ',' or": "Close the bracket that was opened before",
     "quoted scalar": "Close the quote that was opened before",
     "expected a single document": "Keep one recipe a file, without a second `---`",

@@ -16,7 +16,8 @@ TYPES = {
     "null": "nothing (null)",
 }
 
-SWITCH = ". YAML reads no, off, yes and on as false and true: put the word in quotes to keep it"
+SWITCH = ". YAML reads no, off, yes and on as false and true"
+WORD = f'{SWITCH}: put the word in quotes ("no") to keep it'
 
 
 def typed(kind: str) -> str:
@@ -25,13 +26,13 @@ def typed(kind: str) -> str:
 
 
 def one_of(choices: Iterable[Any]) -> str:
-    """`one of a, b or c`; a long list is cut."""
+    """`one of a, b, c`; a long list is cut."""
     names = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]
     if len(names) == 1:
         return names[0]
     if len(names) > 12:
         return f"one of {', '.join(names[:12])}, ... ({len(names)} choices)"
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    return f"one of {', '.join(names)}"
 
 
 def near(word: str, names: Iterable[str]) -> str:

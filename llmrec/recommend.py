@@ -1,0 +1,111 @@
+"""Recommendations from a finished run, for a user of its data or after a history typed by hand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from llmrec.columns import COUNT, ITEM, ITEMS, KEY, TEXT, USER
+from llmrec.data.larder import Larder
+from llmrec.errors import DataFault, RunFault
+from llmrec.progress import note
+from llmrec.rank.scorer import Scorer
+
+TITLE = "title"
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item: its place from 1, the owner's id, how it reads, and the score that put it there."""
+
+    rank: int
+    key: str
+    text: str
+    score: float
+
+
+def recommend(run: Path, *, user: str | None = None, history: str | None = None, k: int = 10) -> list[Recommendation]:
+    """The run's retriever's first `k` items after everything that the user did, or after a history of titles.
+
+    `history` is titles between semicolons, oldest first; a title is found by its exact text, then whatever its case,
+    year and leading article. Items already seen are never recommended. Raises RunFault where the run has no retriever
+    yet, DataFault on an unknown user or title, with the nearest titles.
+    """
+    if (user is None) == (history is None):
+        raise RunFault("recommend: give either a user (--user ID) or a history (--history 'A; B; C').")
+    if k < 1:
+        raise RunFault(f"recommend: k is {k}; ask for at least one item.")
+    if not run.is_dir():
+        raise RunFault(f"{run}: no such run folder. `llmrec run RECIPE` makes one.")
+    larder = Larder.read(run / "prepare")
+    context = of_user(larder, user) if user is not None else of_titles(larder, str(history))
+    return first(_retriever(run, larder), larder, context, k)
+
+
+def first(scorer: Scorer, larder: Larder, context: np.ndarray, k: int) -> list[Recommendation]:
+    """A scorer's first `k` items after one history, the history's own left out; equal scores go to the lower code."""
+    scores = np.array(scorer.scores([context])[0], dtype=np.float64)
+    scores[context] = -np.inf
+    order = np.argsort(-scores, kind="stable")[:k]
+    rows = larder.catalogue[order[np.isfinite(scores[order])].tolist()].select(ITEM, KEY, TEXT).iter_rows()
+    return [
+        Recommendation(rank, str(key), str(text), float(scores[item])) for rank, (item, key, text) in enumerate(rows, 1)
+    ]
+
+
+def of_user(larder: Larder, user: str) -> np.ndarray:
+    """Everything that a user did, oldest first, as item codes. Raises DataFault on a user who is not in the run."""
+    found = larder.users.filter(pl.col(KEY).cast(pl.String) == user)
+    if not found.height:
+        some = ", ".join(map(str, larder.users[KEY].head(3)))
+        raise DataFault(f"recommend: no user {user!r} among the run's {larder.users.height:,}; ids read like {some}.")
+    items = larder.histories.filter(pl.col(USER) == found[USER][0])[ITEMS][0]
+    return np.asarray(items.to_numpy(), dtype=np.int32)
+
+
+def of_titles(larder: Larder, history: str) -> np.ndarray:
+    """Titles between semicolons as item codes. Raises DataFault naming every title that the catalogue does not have."""
+    asked = [title.strip() for title in history.split(";") if title.strip()]
+    if not asked:
+        raise DataFault("recommend: the history is empty; give titles between semicolons, as in 'Heat; Alien; Up'.")
+    columns = [TEXT, *([TITLE] if TITLE in larder.catalogue.columns else [])]
+    by_text: list[dict[str, int]] = [{}, {}]
+    # The most watched item last, so that it is the one that an ambiguous title means.
+    for row in larder.catalogue.sort(COUNT, ITEM, descending=[False, True]).select(ITEM, *columns).iter_rows():
+        for text in filter(None, row[1:]):
+            by_text[0][text] = by_text[1][plain(text)] = row[0]
+    found = [by_text[0].get(title, by_text[1].get(plain(title))) for title in asked]
+    unknown = [title for title, item in zip(asked, found, strict=True) if item is None]
+    if unknown:
+        raise DataFault("\n".join(f"recommend: no item {title!r}{_near(title, by_text)}" for title in unknown))
+    items = [item for item in found if item is not None]
+    note("after: " + "; ".join(larder.texts[item] for item in items))
+    return np.asarray(items, dtype=np.int32)
+
+
+def plain(title: str) -> str:
+    """A title as people type it: no case, no year, the article in front: `Matrix, The (1999)` is `the matrix`."""
+    title = re.sub(r"\s*\(\d{4}\)\s*$", "", title).strip().casefold()
+    moved = re.fullmatch(r"(.*), (the|a|an|les?|la|il|el|der|die|das)", title)
+    return f"{moved[2]} {moved[1]}" if moved else title
+
+
+def _near(title: str, by_text: list[dict[str, int]]) -> str:
+    full = {plain(text): text for text in by_text[0]}
+    likely = get_close_matches(plain(title), full, n=3, cutoff=0.6)
+    likely += [name for name in full if plain(title) in name and name not in likely][: 3 - len(likely)]
+    return f"; did you mean {' or '.join(full[name] for name in likely)}?" if likely else " in the catalogue."
+
+
+def _retriever(run: Path, larder: Larder) -> Scorer:
+    from llmrec.retriever.model import Retriever  # torch: after what can go wrong without it
+
+    folder = run / "retrieve" / "model"
+    if not folder.is_dir():
+        raise RunFault(f"{folder}: the run has no retriever yet; `llmrec retrieve RECIPE` fits one.")
+    return Retriever.load(folder, n_items=larder.n_items)
