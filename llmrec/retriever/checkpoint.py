@@ -1,0 +1,153 @@
+"""Where a fit is, in one file: weights, best weights and optimizer as safetensors, progress as its JSON header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from llmrec.progress import note
+from llmrec.recipe.sections import Retriever as Section
+from llmrec.retriever.model import Retriever
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass: the mean loss of a position, NDCG@10 on validation if there is one, and the seconds it took."""
+
+    number: int
+    loss: float
+    ndcg: float | None
+    seconds: float
+
+    def record(self) -> dict[str, float | int | None]:
+        """The epoch as a line of log.jsonl."""
+        quality = None if self.ndcg is None else round(self.ndcg, 6)
+        return {
+            "epoch": self.number,
+            "loss": round(self.loss, 6),
+            "ndcg@10": quality,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass
+class Checkpoint:
+    """The epochs so far, and the best weights among them (None while nothing measures them)."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_epoch: int = 0
+
+    @property
+    def since_best(self) -> int:
+        """Epochs since the best."""
+        return len(self.epochs) - self.best_epoch
+
+    def add(self, epoch: Epoch, model: Retriever) -> None:
+        """Notes an epoch, and keeps the model's weights if it is the best yet."""
+        self.epochs.append(epoch)
+        if epoch.ndcg is None:
+            self.best_epoch = epoch.number
+        elif self.best is None or epoch.ndcg > (self.epochs[self.best_epoch - 1].ndcg or 0.0):
+            self.best = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+            self.best_epoch = epoch.number
+
+    def line(self, of: int) -> str:
+        """Where the fit is, for people."""
+        last = self.epochs[-1]
+        quality = f", ndcg@10 {last.ndcg:.4f} (best {self.epochs[self.best_epoch - 1].ndcg:.4f})" if last.ndcg else ""
+        left = np.mean([e.seconds for e in self.epochs[-5:]]) * (of - last.number)
+        return f"epoch {last.number} of at most {of}, loss {last.loss:.3f}{quality}, at most {left:.0f} s left"
+
+
+def store(
+    out: Path,
+    at: Checkpoint,
+    model: Retriever,
+    optimizer: torch.optim.Optimizer,
+    section: Section,
+    histories: Sequence[np.ndarray],
+    seed: int,
+) -> None:
+    """Replaces the checkpoint in `out`; a reader meets the old one or the new one, whole."""
+    tensors = {f"weights/{name}": weight for name, weight in model.state_dict().items()}
+    tensors |= {f"best/{name}": weight for name, weight in (at.best or {}).items()}
+    for name, weight in model.named_parameters():
+        tensors |= {f"optimizer/{name}/{key}": value for key, value in optimizer.state.get(weight, {}).items()}
+    progress = {
+        "of": _identity(section, histories, seed, model.n_items),
+        "best_epoch": at.best_epoch,
+        "epochs": [asdict(epoch) for epoch in at.epochs],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".{CHECKPOINT}.{os.getpid()}"
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, partial, metadata={"progress": json.dumps(progress)})
+    os.replace(partial, out / CHECKPOINT)
+
+
+def restore(
+    out: Path,
+    model: Retriever,
+    optimizer: torch.optim.Optimizer,
+    section: Section,
+    histories: Sequence[np.ndarray],
+    seed: int,
+) -> Checkpoint | None:
+    """Puts model and optimizer where the checkpoint in `out` left them; None when there is none for this fit."""
+    path = out / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt", device=str(model.begin.device)) as file:
+            progress = json.loads((file.metadata() or {})["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, ValueError) as fault:
+        note(f"{path}: damaged ({str(fault).splitlines()[0]}); starting over.")
+        return None
+    if progress["of"] != _identity(section, histories, seed, model.n_items):
+        note(f"{path}: of other settings, seed or histories; starting over.")
+        return None
+    model.load_state_dict(_under("weights/", tensors))
+    for name, weight in model.named_parameters():
+        optimizer.state[weight] = _under(f"optimizer/{name}/", tensors)
+    best = _under("best/", tensors)
+    at = Checkpoint([Epoch(**epoch) for epoch in progress["epochs"]], best or None, progress["best_epoch"])
+    note(f"{path}: going on after epoch {len(at.epochs)}.")
+    return at
+
+
+def write_log(out: Path, epochs: Sequence[Epoch]) -> None:
+    """log.jsonl, a line an epoch: `epoch, loss, ndcg@10, seconds`."""
+    partial = out / f".{LOG}.{os.getpid()}"
+    partial.write_text("".join(json.dumps(epoch.record()) + "\n" for epoch in epochs), encoding="utf-8")
+    os.replace(partial, out / LOG)
+
+
+def clear(out: Path) -> None:
+    """Forgets the checkpoint, once the model is saved."""
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _identity(section: Section, histories: Sequence[np.ndarray], seed: int, n_items: int) -> str:
+    """Names a fit: the same settings, seed and histories give the same name."""
+    digest = hashlib.sha256(f"{section.model_dump_json()} {seed} {n_items} {torch.__version__}".encode())
+    for history in histories:
+        digest.update(len(history).to_bytes(8, "little") + np.ascontiguousarray(history).tobytes())
+    return digest.hexdigest()
