@@ -1,7 +1,7 @@
 """What a run folder says, read once: everything that the report shows comes from here.
 
-Parts that a run does not have (no pre-training, no fused ranker) are empty, never an error. A file that is there and cannot
-be read is a RunFault, with one exception: the last line of a log may be half-written, since a run can be stopped.
+Parts that a run does not have (no pre-training, no fused ranker) are empty, never an error. A file that is there and
+cannot be read is a RunFault, with one exception: a log's last line may be half-written, since a run can be stopped.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ class Evidence:
         return max(floors, key=lambda name: float(rankers[name][self.primary]["mean"]), default=None)
 
     def spokesman(self, rankers: Iterable[str]) -> str | None:
-        """The language ranker that stands for its side where there is room for one: the last tuned arm, else the last."""
+        """The language ranker that stands for its side where there is room for one: the last tuned arm, or just the last.
+
+        None where there is no language ranker.
+        """
         ours = sorted((r for r in rankers if self.kind(r) == "language"), key=self._place)
         tuned = [r for r in ours if self._arm(r) not in self.untuned]
         last = (tuned or ours)[-1:]
@@ -104,7 +107,9 @@ class Evidence:
 def read_evidence(run: Path) -> Evidence:
     """Reads a run folder. Raises RunFault where there is nothing to report on, or a file cannot be read."""
     if not (run / "evaluate" / "metrics.json").is_file():
-        raise RunFault(f"{run}: evaluate/metrics.json is not there, so there is nothing to report. Run `evaluate` first.")
+        raise RunFault(
+            f"{run}: evaluate/metrics.json is not there, so there is nothing to report. Run `evaluate` first."
+        )
     stages = cost(run)
     if not stages["stages"]:
         stages = _json(run / "evaluate" / "cost.json") or stages

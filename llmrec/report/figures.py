@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 INK = "#1b1f24"
 FAINT = "#9aa3ad"
+PAPER = "#fffffe"  # the ground; not quite white, so that nothing else is taken for it
 COLOURS = {
     "language": "#d55e00",
     "untuned": "#e69f00",
@@ -80,7 +81,7 @@ class Picture:
     def inline(self) -> Markup:
         """For the page: no ground of its own, colours as CSS variables."""
         body = self.svg
-        for kind, colour in {"ink": INK, "faint": FAINT, **COLOURS}.items():
+        for kind, colour in {"ink": INK, "faint": FAINT, "paper": PAPER, **COLOURS}.items():
             body = re.sub(re.escape(colour), f"var(--{kind})", body, flags=re.IGNORECASE)
         return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{escape(self.alt)}" ', 1))
 
@@ -95,7 +96,10 @@ class Picture:
 @contextmanager
 def styled() -> Iterator[None]:
     """Everything is drawn inside this; the caller's own matplotlib settings come back afterwards."""
-    with mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **STYLE}), warnings.catch_warnings():
+    with (
+        mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **STYLE}),
+        warnings.catch_warnings(),
+    ):
         # Text stays text in the SVG, so a glyph that matplotlib's own font lacks is the reader's browser's to find.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield

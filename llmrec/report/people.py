@@ -136,5 +136,3 @@ def _larder(run: Path) -> Larder | None:
     from llmrec.data.larder import Larder
 
     return Larder.read(run / "prepare")
-
-

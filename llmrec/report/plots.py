@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from llmrec.report.evidence import Evidence, Rows
-from llmrec.report.figures import COLOURS, INK, MARKERS, Picture, bare, draw
+from llmrec.report.figures import COLOURS, INK, MARKERS, PAPER, Picture, bare, draw
 from llmrec.report.words import SLICES, pretty, signed, table_title
 
 LINES = ("-", "--", ":", "-.")
@@ -86,7 +86,7 @@ def who_wins(evidence: Evidence, table: str) -> Picture | None:
             for line in found:
                 colour = COLOURS[look(evidence, line.a)]
                 axes.plot([line.low, line.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
-                face = colour if line.sure else "none"
+                face = colour if line.sure else PAPER
                 axes.plot(line.difference, y, MARKERS[look(evidence, line.a)], color=colour, markerfacecolor=face)
                 said = f"{signed(line.difference)}  [{signed(line.low)}, {signed(line.high)}]"
                 axes.text(1.01, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
@@ -206,7 +206,15 @@ def _dots(axes: Axes, groups: dict[str, Any], ranker: str, shift: float, kind: s
     means = [m["mean"] for _, m in have]
     bars = [[max(0.0, m["mean"] - m["low"]) for _, m in have], [max(0.0, m["high"] - m["mean"]) for _, m in have]]
     axes.errorbar(
-        where, means, yerr=bars, fmt=MARKERS[kind], color=COLOURS[kind], markersize=4.5, elinewidth=1.2, label=ranker
+        where,
+        means,
+        yerr=bars,
+        fmt=MARKERS[kind],
+        color=COLOURS[kind],
+        markersize=4.5,
+        elinewidth=1.2,
+        label=ranker,
+        clip_on=False,
     )
 
 
@@ -224,5 +232,3 @@ def pictures(evidence: Evidence) -> dict[str, Picture]:
     for table in evidence.tables:
         makers += [lambda t=table: who_wins(evidence, t), lambda t=table: slices(evidence, t)]  # type: ignore[misc]
     return {picture.name: picture for picture in (make() for make in makers) if picture is not None}
-
-

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.figures import Picture
@@ -54,7 +54,8 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
     stages, total = spent(evidence)
     return {
         "name": name,
-        "verdict": str(evidence.comparisons.get("verdict") or "This run made no comparison."),
+        # A sentence a candidate set; the first, on the headline set, is the one to read.
+        "verdict": re.split(r"(?<=\.) (?=On )", str(evidence.comparisons.get("verdict") or "Nothing was compared.")),
         "results": results(evidence),
         "pictures": drawn,
         "people": shown,
@@ -64,7 +65,7 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
         "speeds": speeds(evidence),
         "findings": [{**f, "label": LEVELS.get(f.get("level", ""), "Notes")} for f in evidence.findings],
         "limits": limits(evidence),
-        "data": flat(evidence.data),
+        "data": [(key.replace("_", " ").replace(".", ", "), value) for key, value in flat(evidence.data)],
         "made": flat(evidence.manifest),
         "recipe": _text(evidence.run / "recipe.yaml"),
     }
@@ -82,6 +83,7 @@ def render(template: str, facts: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["raw"] = Markup
+    environment.filters["code"] = code_html if html else code_markdown
     return environment.get_template(template).render(facts)
 
 
@@ -95,6 +97,21 @@ def escape_markdown(value: Any) -> Any:
         return value
     one_line = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", one_line)
+
+
+def code_html(text: str) -> Markup:
+    """Escaped text in which `these` are code.
+
+    >>> code_html("use `a < b`")
+    Markup('use <code>a &lt; b</code>')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def code_markdown(text: str) -> Markup:
+    """Escaped text in which `these` stay code, where Markdown needs no escapes."""
+    parts = re.split(r"(`[^`|]+`)", " ".join(str(text).split()))
+    return Markup("".join(part if part.startswith("`") and len(part) > 2 else escape_markdown(part) for part in parts))
 
 
 def _tidy(text: str) -> str:

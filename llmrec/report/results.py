@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmrec.report.evidence import Evidence
-from llmrec.report.plots import look
+from llmrec.report.plots import differences, look
 from llmrec.report.words import count, decimal, pretty, probability, seconds, signed, table_note, table_title
 
 
@@ -46,6 +46,8 @@ class Result:
     """The columns that do not fit beside the others."""
     more_rows: list[Row] = field(default_factory=list)
     comparisons: list[dict[str, str]] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    """Those comparisons in words that the who-wins figure shows."""
 
 
 def results(evidence: Evidence) -> list[Result]:
@@ -56,7 +58,11 @@ def results(evidence: Evidence) -> list[Result]:
 def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
     rankers: dict[str, dict[str, Any]] = facts["rankers"]
     depth = facts.get("candidates")
-    measured = [m for m in next(iter(rankers.values()), {}) if depth is None or int(m.split("@")[1]) < depth]
+    # At depth 1 all metrics are HR@1; at the depth of the candidate list HR is 1 and the others say nothing new.
+    named = [
+        m for m in next(iter(rankers.values()), {}) if m == "hit@1" or m == evidence.primary or m.split("@")[1] != "1"
+    ]
+    measured = [m for m in named if depth is None or int(m.split("@")[1]) < depth or m == evidence.primary]
     columns = _columns(measured, evidence.primary)
     more = [m for m in measured if m not in columns]
     users, asked = facts.get("users", 0), facts.get("queries", 0)
@@ -71,6 +77,7 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
         more=[pretty(m) for m in more],
         more_rows=_rows(evidence, table, facts, more),
         comparisons=_comparisons(evidence, table),
+        sentences=_sentences(evidence, table),
     )
 
 
@@ -127,6 +134,12 @@ def _comparisons(evidence: Evidence, table: str) -> list[dict[str, str]]:
     ]
 
 
+def _sentences(evidence: Evidence, table: str) -> list[str]:
+    drawn = {frozenset((d.a, d.b)) for _, lines in differences(evidence, table) for d in lines}
+    made = evidence.comparisons.get("tables", {}).get(table, [])
+    return [str(c["sentence"]) for c in made if c.get("sentence") and frozenset((c["a"], c["b"])) in drawn]
+
+
 @dataclass(frozen=True)
 class Spent:
     """What one stage took; `share` of the whole, in percent, for a bar."""
@@ -158,7 +171,12 @@ def spent(evidence: Evidence) -> tuple[list[Spent], str]:
 def speeds(evidence: Evidence) -> list[dict[str, str]]:
     """How fast each ranker answers, and how large it is."""
     rows = []
-    for ranker, facts in evidence.cost.get("rankers", {}).items():
+    order = [ranker for facts in evidence.tables.values() for ranker in facts["rankers"]]
+    rankers: dict[str, dict[str, Any]] = evidence.cost.get("rankers", {})
+    for ranker in sorted(
+        rankers, key=lambda r: [order.index(o) for o in (r, r.rpartition("-s")[0]) if o in order] or [99]
+    ):
+        facts = rankers[ranker]
         rate, size = facts.get("users_per_second"), facts.get("parameters")
         rows.append(
             {

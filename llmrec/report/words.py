@@ -116,6 +116,8 @@ def flat(content: Any, prefix: str = "") -> list[tuple[str, str]]:
             lines.append((name, {True: "yes", False: "no", None: "none"}[value]))
         elif isinstance(value, int) and not re.search(r"seed|year|time|commit", key):
             lines.append((name, f"{value:,}"))
+        elif isinstance(value, float):
+            lines.append((name, f"{value:.4g}"))
         else:
             lines.append((name, str(value)))
     return lines

@@ -93,7 +93,9 @@ def finished_run(folder: Path, *, titles: dict[str, str] | None = None) -> Path:
 
 
 def _logs(run: Path) -> None:
-    for number, (stage, seconds) in enumerate({"prepare": 1.2, "retrieve": 75.0, "pretrain": 300.4, "train": 120.0}.items()):
+    for number, (stage, seconds) in enumerate(
+        {"prepare": 1.2, "retrieve": 75.0, "pretrain": 300.4, "train": 120.0}.items()
+    ):
         facts = {"stage": stage, "seconds": seconds, "peak_rss_gb": 1.25, "started": f"2026-01-01T00:0{number}:00Z"}
         _write(run / ("train/orpo" if stage == "train" else stage) / "stage.json", facts | {"device": "cpu"})
     _lines(run / "pretrain" / "log.jsonl", [{"step": s, "loss": 3 + 4 * math.exp(-s / 50)} for s in range(0, 400, 10)])
@@ -101,7 +103,9 @@ def _logs(run: Path) -> None:
     tuned += [{"step": 50, "eval_loss": 1.8, "eval_rewards/accuracies": 0.8}, {"train_runtime": 12.0}]
     _lines(run / "train" / "orpo" / "train_log.jsonl", tuned)
     for copy, best in {"model": 0.6, "mining": 0.5}.items():
-        rows = [{"epoch": e, "loss": 4 / e, "ndcg@10": best * (1 - math.exp(-e / 4)), "seconds": 1.0} for e in range(1, 20)]
+        rows = [
+            {"epoch": e, "loss": 4 / e, "ndcg@10": best * (1 - math.exp(-e / 4)), "seconds": 1.0} for e in range(1, 20)
+        ]
         _lines(run / "retrieve" / copy / "log.jsonl", rows)
 
 
