@@ -1,4 +1,4 @@
-"""The scales: rankings in, five files out, one verdict."""
+"""The scales: rankings in, four files out, one verdict."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from llmrec import metrics
-from llmrec.columns import ITEM, ITEMS, RANK, USER
+from llmrec.columns import QUERY
 from llmrec.errors import Disqualified
 from llmrec.evaluate.audit import audit
 from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
-from llmrec.evaluate.comparison import Comparison, compare
+from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.finding import Finding
-from llmrec.evaluate.per_query import Values, per_query
-from llmrec.evaluate.resampling import Means, resample
-from llmrec.evaluate.sentences import FLOORS, Scene, sentence, verdict
+from llmrec.evaluate.sentences import FLOORS, verdict
 from llmrec.evaluate.slices import sliced
+from llmrec.evaluate.weigh import coverage, weigh
 from llmrec.ranking import write_parquet
 
 if TYPE_CHECKING:
@@ -66,40 +64,50 @@ def evaluate(
     """Measures every ranker of every table on the queries of one fold, and says who is better and how sure that is.
 
     `rankings` is table -> ranker -> one ranking a training seed, floors first, tuned arms after untuned ones;
-    `candidates` is table -> its candidates, None for the full catalogue. `arms` are the language arms in the recipe's
-    order, `untuned` those that are ranked as they are, `method` is the split's.
+    `candidates` is table -> its candidates, None for the full catalogue; sets of other folds' queries are left aside.
+    `arms` are the language arms in the recipe's order, `untuned` those that are ranked as they are, `method` is the
+    split's.
 
     Writes per_query.parquet, metrics.json, comparisons.json and audit.json into `out`. Raises RankingFault where
     rankings cannot be compared (nothing is written then) and Disqualified, after everything was written, where they
     should not be.
     """
     queries = larder.fold(fold)
-    tables: dict[str, Kind] = {}
-    for name, rankers in rankings.items():
-        offered = candidates.get(name)
-        tables[name] = "catalogue" if offered is None else check_candidates(offered, queries, where=name)
-        check_rankings(rankers, queries, offered, where=name)
-
-    rows = [per_query(name, rankers, queries, section.at) for name, rankers in rankings.items()]
+    offered, kinds = checked(rankings, candidates, queries)
+    trained = {ranker for rankers in rankings.values() for ranker in rankers} - set(FLOORS)
     measured: dict[str, Any] = {"primary": section.primary, "tables": {}, "slices": {}}
     comparisons: dict[str, list[Comparison]] = {}
     sentences: dict[str, str] = {}
-    trained = {ranker for rankers in rankings.values() for ranker in rankers} - set(FLOORS)
     said: dict[str, list[dict[str, Any]]] = {}
-    for (name, rankers), table in zip(rankings.items(), rows, strict=True):
-        values = Values.of(table)
-        means = resample(values, section.bootstrap, seed=seed)
-        scene = _scene(name, tables[name], candidates.get(name), queries)
-        measured["tables"][name] = _table(means, scene, section.at, rankers, larder.n_items)
-        measured["slices"][name] = sliced(values, larder, queries, section.primary, count=section.bootstrap, seed=seed)
-        comparisons[name] = compare(values, means, section.primary, seed=seed)
-        said[name] = [{**asdict(c), "sentence": sentence(c, scene, trained)} for c in comparisons[name]]
-        primary = {ranker: means.interval(ranker, section.primary)["mean"] for ranker in rankers}
+    rows = []
+    for name, rankers in rankings.items():
+        weighed = weigh(
+            name,
+            rankers,
+            queries,
+            offered[name],
+            kinds[name],
+            at=section.at,
+            primary=section.primary,
+            bootstrap=section.bootstrap,
+            seed=seed,
+            trained=trained,
+        )
+        rows.append(weighed.rows)
+        measured["tables"][name] = weighed.metrics
+        if kinds[name] == "catalogue":
+            covered = {ranker: coverage(seeds, section.at, larder.n_items) for ranker, seeds in rankers.items()}
+            measured["tables"][name]["coverage"] = covered
+        measured["slices"][name] = sliced(
+            weighed.values, larder, queries, section.primary, count=section.bootstrap, seed=seed
+        )
+        comparisons[name], said[name] = weighed.comparisons, weighed.said
+        means = {ranker: weighed.means.interval(ranker, section.primary)["mean"] for ranker in rankers}
         sentences[name] = verdict(
-            comparisons[name], scene, means=primary, arms=arms, untuned=untuned, metric=section.primary
+            weighed.comparisons, weighed.scene, means=means, arms=arms, untuned=untuned, metric=section.primary
         )
     text = " ".join(sentences[name] for name in ORDER if name in sentences) or " ".join(sentences.values())
-    findings = audit(larder, queries, rankings, candidates, method=method, depth=max(section.at), seed=seed)
+    findings = audit(larder, queries, rankings, offered, method=method, depth=max(section.at), seed=seed)
 
     write_parquet(pl.concat(rows), out / "per_query.parquet")
     write_json(measured, out / "metrics.json")
@@ -111,6 +119,21 @@ def evaluate(
     return result
 
 
+def checked(
+    rankings: Rankings, candidates: Mapping[str, pl.DataFrame | None], queries: pl.DataFrame
+) -> tuple[dict[str, pl.DataFrame | None], dict[str, Kind]]:
+    """Each table's candidates, of these queries only, and its kind; RankingFault where rankings cannot be compared."""
+    offered: dict[str, pl.DataFrame | None] = {}
+    kinds: dict[str, Kind] = {}
+    for name, rankers in rankings.items():
+        table = candidates.get(name)
+        table = table.join(queries.select(QUERY), on=QUERY, how="semi") if table is not None else None
+        offered[name] = table
+        kinds[name] = "catalogue" if table is None else check_candidates(table, queries, where=name)
+        check_rankings(rankers, queries, table, where=name)
+    return offered, kinds
+
+
 def write_json(content: Any, path: Path) -> Path:
     """Writes under a temporary name, then renames; nan and infinity are bugs of ours and refused."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,35 +141,3 @@ def write_json(content: Any, path: Path) -> Path:
     partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
     return path
-
-
-def _scene(name: str, kind: Kind, candidates: pl.DataFrame | None, queries: pl.DataFrame) -> Scene:
-    sizes = candidates[ITEMS].list.len() if candidates is not None else None
-    largest = int(sizes.max()) if sizes is not None and len(sizes) else None  # type: ignore[arg-type]
-    return Scene(name, largest, kind == "injected", queries[USER].n_unique(), queries.height)
-
-
-def _table(
-    means: Means, scene: Scene, at: list[int], rankers: dict[str, list[pl.DataFrame]], n_items: int
-) -> dict[str, Any]:
-    """One table of metrics.json: means with intervals; chance among candidates, coverage of the catalogue."""
-    table: dict[str, Any] = {"candidates": scene.candidates, "queries": scene.queries, "users": scene.users}
-    if scene.candidates is not None and scene.injected:
-        table["chance"] = {name: metrics.at_chance(name, scene.candidates) for name in means.metrics}
-    table["rankers"] = {ranker: {name: means.interval(ranker, name) for name in means.metrics} for ranker in means.mean}
-    table["seeds"] = {ranker: len(seeds) for ranker, seeds in rankers.items()}
-    if scene.candidates is None:
-        table["coverage"] = {ranker: coverage(seeds, at, n_items) for ranker, seeds in rankers.items()}
-    return table
-
-
-def coverage(seeds: list[pl.DataFrame], at: list[int], n_items: int) -> dict[str, float]:
-    """The share of the catalogue that stands among anyone's first k, averaged over training seeds.
-
-    It is a fact about all users at once, not a mean over queries, so it has no interval.
-    """
-    return {
-        f"coverage@{k}": sum(ranking.filter(pl.col(RANK) <= k)[ITEM].n_unique() / n_items for ranking in seeds)
-        / len(seeds)
-        for k in sorted(set(at))
-    }

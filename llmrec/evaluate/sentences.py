@@ -27,10 +27,9 @@ class Scene:
     def words(self) -> str:
         if self.candidates is None:
             place = "the full catalogue"
-        elif self.injected:
-            place = f"{self.candidates} {self.name} candidates"
         else:
-            place = f"the {self.candidates} candidates of {self.name.replace('_', '-')}, missed targets counted"
+            place = f"{self.candidates} {self.name.replace('_', '-')} candidates"
+            place += "" if self.injected else ", missed targets counted"
         asked = (
             f"{self.users:,} users"
             if self.users == self.queries
