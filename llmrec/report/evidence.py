@@ -41,6 +41,8 @@ class Evidence:
     """The audit's, the gravest first; each has level, what, where."""
     cost: Json
     """{"stages": [...], "rankers": {name: summary}}"""
+    fingerprints: dict[str, str]
+    """Stage -> what its result depends on, as a hash."""
     pretraining: Rows
     tuning: dict[str, Rows]
     """Training run (arm, or arm and seed) -> its log."""
@@ -86,7 +88,7 @@ class Evidence:
         return max(floors, key=lambda name: float(rankers[name][self.primary]["mean"]), default=None)
 
     def spokesman(self, rankers: Iterable[str]) -> str | None:
-        """The language ranker that stands for its side where there is room for one: the last tuned arm, or just the last.
+        """The language ranker that stands for its side where there is room for one: the last tuned arm, or the last.
 
         None where there is no language ranker.
         """
@@ -123,10 +125,17 @@ def read_evidence(run: Path) -> Evidence:
         comparisons=_json(run / "evaluate" / "comparisons.json"),
         findings=_json(run / "evaluate" / "audit.json").get("findings", []),
         cost=stages,
+        fingerprints=_fingerprints(run),
         pretraining=_log(run / "pretrain" / "log.jsonl"),
         tuning={p.parent.name: _log(p) for p in sorted(run.glob("train/*/train_log.jsonl"))},
         fitting={p.parent.name: _log(p) for p in sorted(run.glob("retrieve/*/log.jsonl"), reverse=True)},
     )
+
+
+def _fingerprints(run: Path) -> dict[str, str]:
+    records = [_json(path) for path in sorted(run.rglob("stage.json"))]
+    records.sort(key=lambda record: str(record.get("started", "")))
+    return {str(r["stage"]): str(r["fingerprint"]) for r in records if "stage" in r and "fingerprint" in r}
 
 
 def _json(path: Path) -> Json:

@@ -1,8 +1,8 @@
 """How figures look here: quiet axes, colours that everybody can tell apart, one SVG that works on white and on black.
 
-Colours are those of Okabe and Ito (2008). Nothing is told by colour alone: markers and words say it too. A figure exists
-twice: inline, where ink and colours are CSS variables of the page and so follow its light or dark theme, and as a file with a
-white ground, for Markdown.
+Colours are close to those of Okabe and Ito (2008). Nothing is told by colour alone: markers and words say it too. A
+figure exists twice: inline, where ink and colours are CSS variables of the page and so follow its light or dark theme,
+and as a file with a white ground, for Markdown.
 """
 
 from __future__ import annotations
@@ -96,10 +96,9 @@ class Picture:
 @contextmanager
 def styled() -> Iterator[None]:
     """Everything is drawn inside this; the caller's own matplotlib settings come back afterwards."""
-    with (
-        mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **STYLE}),
-        warnings.catch_warnings(),
-    ):
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]  # its keys are typed as literals
         # Text stays text in the SVG, so a glyph that matplotlib's own font lacks is the reader's browser's to find.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield

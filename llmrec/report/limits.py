@@ -20,13 +20,13 @@ def limits(evidence: Evidence) -> list[str]:
         )
     if model.get("build"):
         said.append(
-            "The language model is a small one that the recipe pre-trained on these histories alone. It shows that the method "
-            "works, not what a large pre-trained model would reach."
+            "The language model is a small one that the recipe pre-trained on these histories alone: a stand-in, which "
+            "says nothing of what a large pre-trained model would reach."
         )
     elif model.get("name"):
         said.append(
-            "The language model may have read about this dataset, or the dataset itself, in its own pre-training; nothing "
-            "here can rule that out."
+            "The language model may have read this dataset, or about it, in its own pre-training; nothing here can "
+            "rule that out."
         )
     if recipe.get("seeds", 1) == 1 and evidence.tuning:
         said.append("Each arm was trained once: intervals speak of other users, not of other training seeds.")

@@ -129,7 +129,7 @@ def training(evidence: Evidence) -> Picture | None:
     right |= {f"{name}, validation": points(rows, "step", "eval_rewards/accuracies") for name, rows in tuned.items()}
     panel("Preference tuning: chosen above rejected", "step", "share of pairs", right, "language")
     quality = {
-        ("" if name == "model" else f"{name} copy"): points(rows, "epoch", "ndcg@10")
+        {"model": "ranks", "mining": "mines negatives"}.get(name, name): points(rows, "epoch", "ndcg@10")
         for name, rows in evidence.fitting.items()
     }
     panel("Retriever: validation", "epoch", "NDCG@10", quality, "retriever")
@@ -195,7 +195,8 @@ def slices(evidence: Evidence, table: str) -> Picture | None:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(shown))
 
-    alt = f"{table_title(evidence, table)}: {metric} of {', '.join(shown)} by {', '.join(n.replace('_', ' ') for n in found)}"
+    by = ", ".join(name.replace("_", " ") for name in found)
+    alt = f"{table_title(evidence, table)}: {metric} of {', '.join(shown)} by {by}"
     return draw(f"slices-{table}", alt, (7.6, 2.9), fill)
 
 

@@ -66,7 +66,10 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
         "findings": [{**f, "label": LEVELS.get(f.get("level", ""), "Notes")} for f in evidence.findings],
         "limits": limits(evidence),
         "data": [(key.replace("_", " ").replace(".", ", "), value) for key, value in flat(evidence.data)],
-        "made": flat(evidence.manifest),
+        "made": [
+            *flat({key: value for key, value in evidence.manifest.items() if key != "stages"}),
+            *((f"fingerprint of {stage}", print_[:16]) for stage, print_ in evidence.fingerprints.items()),
+        ],
         "recipe": _text(evidence.run / "recipe.yaml"),
     }
 
@@ -95,7 +98,7 @@ def escape_markdown(value: Any) -> Any:
     """
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    one_line = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    one_line = re.sub(r"\s+", " ", value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", one_line)
 
 
@@ -110,7 +113,7 @@ def code_html(text: str) -> Markup:
 
 def code_markdown(text: str) -> Markup:
     """Escaped text in which `these` stay code, where Markdown needs no escapes."""
-    parts = re.split(r"(`[^`|]+`)", " ".join(str(text).split()))
+    parts = re.split(r"(`[^`|]+`)", re.sub(r"\s+", " ", str(text)))
     return Markup("".join(part if part.startswith("`") and len(part) > 2 else escape_markdown(part) for part in parts))
 
 

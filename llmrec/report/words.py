@@ -98,8 +98,9 @@ def table_note(table: str, facts: dict[str, Any]) -> str:
     if table == "two_stage":
         return "The target is not added: where the retriever missed it, every reranker misses it too."
     return (
-        "Easier than real use: most drawn items are ones that nobody would confuse with the target, so numbers are high, and the "
-        "order of rankers can differ from the full catalogue's. Do not compare these numbers with those of other candidate sets."
+        "Easier than real use: most drawn items are ones that nobody would confuse with the target, so numbers are "
+        "high, and the order of rankers can differ from the full catalogue's. Numbers of different candidate sets do "
+        "not compare."
     )
 
 

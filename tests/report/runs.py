@@ -96,7 +96,13 @@ def _logs(run: Path) -> None:
     for number, (stage, seconds) in enumerate(
         {"prepare": 1.2, "retrieve": 75.0, "pretrain": 300.4, "train": 120.0}.items()
     ):
-        facts = {"stage": stage, "seconds": seconds, "peak_rss_gb": 1.25, "started": f"2026-01-01T00:0{number}:00Z"}
+        facts = {
+            "stage": stage,
+            "seconds": seconds,
+            "peak_rss_gb": 1.25,
+            "fingerprint": 64 * "a",
+            "started": f"2026-01-01T00:0{number}:00Z",
+        }
         _write(run / ("train/orpo" if stage == "train" else stage) / "stage.json", facts | {"device": "cpu"})
     _lines(run / "pretrain" / "log.jsonl", [{"step": s, "loss": 3 + 4 * math.exp(-s / 50)} for s in range(0, 400, 10)])
     tuned = [{"step": s, "loss": 2 - s / 200, "rewards/accuracies": min(1, 0.5 + s / 150)} for s in range(5, 100, 5)]
