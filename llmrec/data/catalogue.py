@@ -13,12 +13,12 @@ import polars as pl
 
 from llmrec.columns import COUNT, ITEM, KEY, TEXT, TIME, USER
 from llmrec.data.dropped import Dropped
-from llmrec.data.interactions import RATING, RAW, key
+from llmrec.data.interactions import RATING, key
 from llmrec.data.manifest import Table
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
 
-RESERVED = (LINE, USER, ITEM, TIME, RATING, RAW, TEXT, COUNT, KEY)
+RESERVED = (LINE, USER, ITEM, TIME, RATING, TEXT, COUNT, KEY)
 YEAR = r"^(.*?)\s*\((\d{4})\)(?:\s*\(V\))?\s*$"  # `Heat (1995)`; MovieLens marks films made for video with (V)
 
 
@@ -72,7 +72,7 @@ def fields(items: pl.DataFrame, table: Table) -> pl.DataFrame:
             pl.coalesce(pl.col(name).str.extract(YEAR, 1), name).alias(name),
             (year if told is None else pl.coalesce(year, told)).alias("year"),
         )
-    return items
+    return items.select(KEY, *sorted((c for c in items.columns if c != KEY), key=_place))
 
 
 def catalogue(items: pl.DataFrame, found: Described, *, text: str, where: str) -> tuple[pl.DataFrame, int]:
@@ -94,21 +94,29 @@ def catalogue(items: pl.DataFrame, found: Described, *, text: str, where: str) -
     return table.select(ITEM, KEY, *found.fields, TEXT).sort(ITEM), int(untitled)
 
 
-def _asked(text: str, known: list[str], where: str) -> list[str]:
-    """The fields that a format string names, each checked; attributes and conversions are refused."""
+def placeholders(text: str) -> list[str]:
+    """The names in a format string like `{title} ({year})`; DataFault where it has anything but plain names."""
     try:
-        parts = [(name, spec, turn) for _, name, spec, turn in string.Formatter().parse(text) if name is not None]
+        parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError as fault:
         raise DataFault(f"data.text {text!r} is no format string: {fault}.") from None
-    for name, spec, turn in parts:
-        if spec or turn or not name or name not in [*known, KEY]:
+    for _, name, spec, turn in parts:
+        if spec or turn or not str(name).isidentifier():
+            raise DataFault(f"data.text {text!r}: {{{name}}} is no plain field name; write {{title}} or {{key}}.")
+    return [str(part[1]) for part in parts]
+
+
+def _asked(text: str, known: list[str], where: str) -> list[str]:
+    names = placeholders(text)
+    for name in names:
+        if name not in [*known, KEY]:
             near = get_close_matches(name, [*known, KEY], n=1)
             hint = f" Did you mean {{{near[0]}}}?" if near else ""
             raise DataFault(
                 f"data.text {text!r} asks for {{{name}}}, and items of {where} have {', '.join(known) or 'no text'} "
                 f"(and key).{hint} Map the column with data.columns or data.items, or change data.text."
             )
-    return [name for name, _, _ in parts]
+    return names
 
 
 def _rendered(text: str) -> pl.Expr:
@@ -121,8 +129,15 @@ def _rendered(text: str) -> pl.Expr:
     return whole.str.replace_all(r"\(\s*\)|\[\s*\]", "").str.replace_all(r"\s+", " ").str.strip_chars()
 
 
+def _place(field: str) -> tuple[int, str]:
+    """Title and year first, then by name: the same whatever order a source has its columns in."""
+    return (("title", "year").index(field) if field in ("title", "year") else 2, field)
+
+
 def _clean(name: str, kind: pl.DataType) -> pl.Expr:
     """Text on one line: titles are data, and a line end in one would be read as the end of a title."""
     column = pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(", ") if kind == pl.List else pl.col(name)
+    if kind.is_float():  # years that met a missing value in pandas: 1995.0
+        column = pl.when(column.is_finite()).then(column).cast(pl.String).str.strip_suffix(".0")
     text = column.cast(pl.String, strict=False).str.replace_all(r"[\s\p{Cc}\u2028\u2029]+", " ").str.strip_chars()
     return pl.when(text != "").then(text).alias(name)

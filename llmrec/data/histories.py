@@ -16,52 +16,56 @@ from llmrec.data.readers import LINE
 from llmrec.errors import DataFault
 from llmrec.rng import rng_for
 
+NUMBERS = {USER: "user number", ITEM: "item number"}  # places of the keys in sorted order: cheaper to compare than text
+
 
 def in_order(table: pl.DataFrame) -> pl.DataFrame:
-    """Interactions by user, then time, then line in the file. Reads user, time, line."""
-    return table.sort(USER, TIME, LINE, maintain_order=True)
+    """Interactions by user, then time, then line in the file. Reads user, item, time, line; adds the keys' numbers."""
+    for name, number in NUMBERS.items():
+        keys = table.select(pl.col(name).unique().sort()).with_row_index(number)
+        table = table.join(keys, on=name, how="left", maintain_order="left")
+    return table.sort(NUMBERS[USER], TIME, LINE)
 
 
 def without_repeats(
     ordered: pl.DataFrame, policy: Literal["keep", "first", "last"], *, file: str, dropped: Dropped
 ) -> pl.DataFrame:
-    """Of a user's meetings with one item, the first or the last in time, or all. Reads user, item, line; keeps order."""
+    """Of a user's meetings with one item, the first or the last in time, or all of them. Keeps the order."""
     if policy == "keep":
         return ordered
-    pair = pl.struct(USER, ITEM)
+    pair = pl.struct(*NUMBERS.values())
     stays = pair.is_first_distinct() if policy == "first" else pair.is_last_distinct()
     marked = ordered.with_columns(stays.alias("stays"))
     dropped.add(file, marked.filter(~pl.col("stays")), f"the same item again (duplicates: {policy})")
     return marked.filter("stays").drop("stays")
 
 
-def core(table: pl.DataFrame, *, min_user: int, min_item: int, file: str, dropped: Dropped) -> pl.DataFrame:
-    """The k-core: users and items below their minimum go, again and again, until none is. Reads user, item, line.
+def core(ordered: pl.DataFrame, *, min_user: int, min_item: int, file: str, dropped: Dropped) -> pl.DataFrame:
+    """The k-core: users and items below their minimum go, again and again, until none is. Keeps the order.
 
     Raises DataFault where nothing is left, or one user only: there would be nobody to tell apart.
     """
-    users = table[USER].rank("dense").to_numpy().astype(np.int64) - 1
-    items = table[ITEM].rank("dense").to_numpy().astype(np.int64) - 1
+    users, items = (ordered[number].to_numpy() for number in NUMBERS.values())
     stays = np.ones(len(users), dtype=bool)
-    active = int(np.bincount(users).max(initial=0))
-    size = len(users) + 1
+    most = int(np.bincount(users).max(initial=0))
     before = -1
     while before != (before := int(stays.sum())):
         for side, least, word in ((users, min_user, "a user"), (items, min_item, "an item")):
-            low = stays & (np.bincount(side[stays], minlength=size)[side] < least)
-            dropped.add(file, table.filter(low), f"{word} with fewer than {least} interactions")
+            counts = np.bincount(side[stays], minlength=int(side.max(initial=0)) + 1)
+            low = stays & (counts[side] < least)
+            dropped.add(file, ordered.filter(low), f"{word} with fewer than {least} interactions")
             stays &= ~low
-    kept = table.filter(stays)
+    kept = ordered.filter(stays)
     left = kept[USER].n_unique()
     if left == 0:
         raise DataFault(
-            f"{file}: nothing is left of {table.height:,} interactions by {table[USER].n_unique():,} users with "
-            f"data.min_user {min_user} and data.min_item {min_item} (the most active user has {active:,}). Lower them."
+            f"{file}: nothing is left of {ordered.height:,} interactions by {ordered[USER].n_unique():,} users with "
+            f"data.min_user={min_user} and data.min_item={min_item} (the most active user has {most:,}). Lower them."
         )
     if left == 1:
         raise DataFault(
-            f"{file}: only one user is left ({kept[USER][0]!r}, {kept.height:,} interactions); comparing rankers takes at "
-            f"least two. Is the user column the right one? Left out so far: {dropped.words()}."
+            f"{file}: only one user is left, {kept[USER][0]!r} with {kept.height:,} interactions; it takes two "
+            f"to compare rankers. Is it the right column? Left out: {dropped.words()}."
         )
     return kept
 
@@ -84,8 +88,7 @@ def histories(ordered: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -
         .join(users.rename({KEY: USER, "code": "u"}), on=USER, how="left", maintain_order="left")
         .join(items.rename({KEY: ITEM, "code": "i"}), on=ITEM, how="left", maintain_order="left")
     )
-    timed = coded[TIME].null_count() == 0
     grouped = coded.group_by("u", maintain_order=True).agg(pl.col("i").alias(ITEMS), pl.col(TIME).alias(TIMES))
-    if not timed:
+    if coded[TIME].null_count():
         grouped = grouped.with_columns(pl.lit(None, pl.List(pl.Int64)).alias(TIMES))
-    return grouped.rename({"u": USER}).select(USER, ITEMS, TIMES).sort(USER)
+    return grouped.select(pl.col("u").alias(USER), ITEMS, TIMES).sort(USER)

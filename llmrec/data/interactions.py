@@ -13,10 +13,9 @@ from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
 
 RATING = "rating"
-RAW = "raw"
 NO_VALUE = ["", "nan", "null", "none", "<na>", "nat"]  # what spreadsheets and pandas write for nothing
 DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d")
-UNREADABLE_TIME = "time cannot be read"
+REASONS = {USER: "no user", ITEM: "no item", TIME: "time cannot be read"}
 
 
 def interactions(rows: Rows, *, file: str, min_rating: float | None, dropped: Dropped) -> pl.DataFrame:
@@ -31,29 +30,28 @@ def interactions(rows: Rows, *, file: str, min_rating: float | None, dropped: Dr
         raise DataFault(
             f"{file}: data.min_rating is {min_rating}, but there is no rating column. Map it, or leave it out."
         )
-    raw = pl.concat_str(
-        [pl.col(c).cast(pl.String, strict=False) for c in _given(table)], separator=",", ignore_nulls=False
-    )
     table = table.with_columns(
-        raw.alias(RAW),
         *(key(table[name]).alias(name) for name in (USER, ITEM)),
         *([times(table[TIME], where=file).alias(TIME)] if TIME in table.columns else []),
         *([pl.col(RATING).cast(pl.Float64, strict=False)] if min_rating is not None else []),
     )
-    for column, reason in ((USER, "no user"), (ITEM, "no item"), (TIME, UNREADABLE_TIME)):
-        if column in table.columns:
-            table = _without(table, pl.col(column).is_null(), reason, file, dropped)
+    faults = [(pl.col(name).is_null(), reason) for name, reason in REASONS.items() if name in table.columns]
     if min_rating is not None:
-        unrated = pl.col(RATING).is_null() | pl.col(RATING).is_nan()
-        table = _without(table, unrated, "rating is no number", file, dropped)
-        table = _without(table, pl.col(RATING) < min_rating, f"rated below {min_rating:g}", file, dropped)
+        faults.append((pl.col(RATING).is_null() | pl.col(RATING).is_nan(), "rating is no number"))
+        faults.append((pl.col(RATING) < min_rating, f"rated below {min_rating:g}"))
+    for fault, reason in faults:
+        gone = table.filter(fault)
+        if gone.height:
+            raw = rows.table.join(gone.select(LINE), on=LINE, how="semi", maintain_order="left").select(_raw(table))
+            dropped.add(file, gone.with_columns(raw["raw"]), reason)
+            table = table.filter(~fault)
     if not table.height:
         raise DataFault(
             f"{file}: no interaction is left of {rows.table.height + rows.bad.height:,}: {dropped.words()}."
         )
     if TIME not in table.columns:
         table = table.with_columns(pl.lit(None, pl.Int64).alias(TIME))
-    texts = [c for c in table.columns if c not in (LINE, USER, ITEM, TIME, RATING, RAW)]
+    texts = [c for c in table.columns if c not in (LINE, USER, ITEM, TIME, RATING)]
     return table.select(LINE, USER, ITEM, TIME, *texts)
 
 
@@ -74,13 +72,15 @@ def key(ids: pl.Series) -> pl.Series:
 def times(column: pl.Series, *, where: str) -> pl.Series:
     """Moments as whole numbers that order them, null where a value cannot be read.
 
-    Numbers stay what they are (seconds, milliseconds, ...; in microseconds where they have fractions of a second); dates
-    become seconds since 1970, or microseconds where any has a fraction. Times without a zone are taken as UTC. Raises
-    DataFault where not one value can be read.
+    Numbers stay what they are (seconds, milliseconds, ...), seconds with fractions become microseconds; dates become
+    seconds since 1970, or microseconds where any has a fraction. Times without a zone are taken as UTC.
+
+    Raises DataFault where not one value can be read.
     """
     if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
-        stamps = column.cast(pl.Datetime("us")).dt.epoch("us")
-        return _coarsest(stamps)
+        return _coarsest(column.cast(pl.Datetime("us")).dt.epoch("us"))
+    if column.dtype.is_integer():
+        return column.cast(pl.Int64, strict=False)
     text = column.cast(pl.String, strict=False).str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
     numbers = numbers.set((~numbers.is_finite() | (numbers.abs() > 9e18)).fill_null(True), None)
@@ -115,11 +115,9 @@ def _coarsest(microseconds: pl.Series) -> pl.Series:
     return microseconds if fractions else microseconds // 1_000_000
 
 
-def _given(table: pl.DataFrame) -> list[str]:
-    return [name for name in (USER, ITEM, RATING, TIME) if name in table.columns]
-
-
-def _without(table: pl.DataFrame, gone: pl.Expr, reason: str, file: str, dropped: Dropped) -> pl.DataFrame:
-    marked = table.with_columns(gone.fill_null(False).alias("gone"))
-    dropped.add(file, marked.filter("gone"), reason)
-    return marked.filter(~pl.col("gone")).drop("gone")
+def _raw(table: pl.DataFrame) -> pl.Expr:
+    """The row as it stood, as far as it was read."""
+    given = [name for name in (USER, ITEM, RATING, TIME) if name in table.columns]
+    return pl.concat_str([pl.col(c).cast(pl.String, strict=False).fill_null("") for c in given], separator=",").alias(
+        "raw"
+    )

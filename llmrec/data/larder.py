@@ -9,7 +9,6 @@ summary.json        see `Summary`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,8 +94,8 @@ class Larder:
 def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path, out: Path) -> Summary:
     """Reads interactions and items, leaves out what cannot be used, orders, codes and splits; writes to `out`.
 
-    `here` is the recipe's folder, where relative paths start. What was left out is in `out/dropped.parquet`, also when the
-    rest comes to nothing and DataFault is raised.
+    `here` is the recipe's folder, where relative paths start. What was left out is in `out/dropped.parquet`, also when
+    the rest comes to nothing and DataFault is raised.
     """
     dropped = Dropped()
     try:
@@ -155,7 +154,7 @@ def training_queries(larder: Larder, per_user: int) -> pl.DataFrame:
             }
         )
         .with_columns(pl.lit("train").alias(FOLD))
-        .cast(QUERIES_SCHEMA)
+        .cast(pl.Schema(QUERIES_SCHEMA))
         .select(*QUERIES_SCHEMA)
     )
 
@@ -168,6 +167,3 @@ def before(larder: Larder, queries: pl.DataFrame) -> list[np.ndarray]:
     first = larder.histories[TRAIN].to_numpy().astype(np.int64).copy()
     np.minimum.at(first, queries[USER].to_numpy(), queries[POSITION].to_numpy())
     return larder._prefixes(first)
-
-
-__all__: Sequence[str] = ("Larder", "Summary", "before", "prepare", "training_queries")

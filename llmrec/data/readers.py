@@ -1,4 +1,4 @@
-"""Tables as people keep them, to columns of ours: CSV, TSV, `::`-separated, RecBole's atomic files, JSON lines, Parquet.
+"""Tables as people keep them, to columns of ours: CSV, TSV, `::` between columns, RecBole's files, JSON lines, Parquet.
 
 Each format has a fast and strict reader. Where it balks, `salvage` goes through the file row by row, keeps what can be
 read and says of the rest which line, why, and what stood there.
@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
@@ -30,7 +31,7 @@ UNIT = "\x1f"  # stands in for separators of several characters, which polars' r
 
 @dataclass(frozen=True)
 class Rows:
-    """What a file holds: `table` has `line` (from 1, the header included) and our columns; `bad` is what could not be read.
+    """What a file holds: `table` has `line` (from 1, headers count) and our columns; `bad` is what could not be read.
 
     bad: line, reason, raw. Columns of text files are strings; Parquet keeps its own types.
     """
@@ -92,9 +93,12 @@ def missing(path: Path, ours: str, theirs: str, found: list[str]) -> str:
     hint = ""
     if len(found) == 1 and any(s in found[0] for s in ",;|\t:"):
         hint = " The first line reads as a single column: is the separator another one?"
+    near = get_close_matches(theirs, found, n=1)
+    if near:
+        hint += f" Did you mean {near[0]!r}?"
     return (
         f"{path}: no column {theirs!r} (for {ours}); found {', '.join(found[:30])}.{hint} "
-        f"Say which column it is with data.columns: {{{ours}: ...}}."
+        f"Say which one it is with columns: {{{ours}: ...}}."
     )
 
 

@@ -1,7 +1,7 @@
 """Brings a dataset's files here: fetched in the manifest's order, verified before use, kept for the next time.
 
-The cache is `LLMREC_HOME` (or the XDG cache's `llmrec`), one folder a dataset and source. It holds only the tables that the
-manifest names, and `origin.json` with their checksums: a cache that no longer matches is fetched again.
+The cache is `LLMREC_HOME` (or the XDG cache's `llmrec`), one folder a dataset and source. It holds only the tables that
+the manifest names, and `origin.json` with their checksums: a cache that no longer matches is fetched again.
 """
 
 from __future__ import annotations
@@ -65,6 +65,20 @@ def get(manifest: Manifest, here: Path, *, cache: Path | None = None) -> Stored:
             if at < len(manifest.sources):
                 note(f"{manifest.name}: {fault} Trying {manifest.sources[at].files[0].label}.")
     raise DataFault(f"{manifest.name}: no source delivered.\n" + "\n".join(f"  {line}" for line in said))
+
+
+def account(manifest: Manifest, stored: Stored) -> str:
+    """What was fetched, where it lies, what it must not be used for, and checksums for those who pin them."""
+    table = stored.source.interactions
+    rows = sha256_of(stored.interactions, skip_header=has_header(table))
+    known = "as the manifest says" if manifest.rows_sha256 else "the manifest has none: pin it as rows_sha256"
+    lines = [f"{manifest.title}, from {stored.origin}"]
+    lines += [f"  {path}" for path in (stored.interactions, stored.items) if path is not None]
+    lines += [f"  rows sha256 {rows} ({known})"]
+    if stored.items is not None:
+        lines.append(f"  items sha256 {sha256_of(stored.items)}")
+    lines += [f"Licence: {manifest.licence}", f"Cite: {manifest.citation}"]
+    return "\n".join(lines) + "\n"
 
 
 def sha256_of(path: Path, *, skip_header: bool = False) -> str:
@@ -173,7 +187,7 @@ def _wheel(fetch: Fetch, work: Path) -> Path:
 
 
 def _take(table: Table, fetch: Fetch, arrived: Path, keep: Path) -> None:
-    """Copies the table out of what arrived, if it is in there. Only its last name is used, so nothing lands elsewhere."""
+    """Copies the table out of what arrived, if it is in there, under its last name: nothing lands elsewhere."""
     into = keep / Path(table.file).name
     if not zipfile.is_zipfile(arrived) or arrived.name == table.file:
         if arrived.name == Path(table.file).name:
@@ -222,8 +236,8 @@ def _verify(manifest: Manifest, stored: Stored) -> None:
 
 
 def has_header(table: Table) -> bool:
-    """Whether the file's first line names its columns."""
-    return not table.names and (table.format or suffix(table.file)) in HEADED
+    """Whether the file's first line names its columns, as far as its bytes tell: a packed file is taken whole."""
+    return not table.file.endswith(".gz") and not table.names and (table.format or suffix(table.file)) in HEADED
 
 
 def suffix(name: str) -> str:

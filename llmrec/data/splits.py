@@ -1,12 +1,13 @@
 """What is held back: for each user the training prefix, and the queries that rankers are asked.
 
-`last`: a user's final interaction is the test target, the one before it the validation target. The future of other users
-is in training then; use `time` to compare systems that are to run tomorrow.
+`last`: a user's final interaction is the test target, the one before it the validation target. The future of other
+users is in training then; use `time` to compare systems that are to run tomorrow. Of two interactions the second is the
+test target and none is for validation; a single one is for training.
 
 `time`: the test moment is a quantile of all interactions, the validation moment the same quantile of those before the
-test moment. Training is what came before the validation moment; validation targets lie between the two, test targets after
-the second. What happens at a moment belongs to what comes after it. A target's context is everything that its user did before it,
-held back or not.
+test moment. Training is what came before the validation moment; validation targets lie between the two, test targets
+after the second. What happens at a moment belongs to what comes after it. A target's context is everything that its
+user did before it, held back or not.
 
 A query needs a context: the first interaction of a history is never a target.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from llmrec.columns import FOLD, ITEMS, POSITION, QUERY, TARGET, TIME, TIMES, TRAIN, USER
+from llmrec.columns import FOLD, ITEMS, POSITION, QUERY, TARGET, TIME, TIMES, USER
 from llmrec.errors import DataFault
 from llmrec.ranking import QUERIES_SCHEMA
 from llmrec.recipe.sections import Split
@@ -75,8 +76,8 @@ def _moment(ordered: np.ndarray, quantile: float, where: str) -> int:
     moment = int(ordered[min(int(quantile * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0
     if not len(ordered) or ordered[0] == moment:
         raise DataFault(
-            f"{where}: at split.quantile {quantile:g} no interaction lies before the moment: {len(np.unique(ordered)):,} "
-            f"distinct times in {len(ordered):,} interactions. Raise split.quantile, or use split.method=last."
+            f"{where}: at split.quantile={quantile:g} no interaction lies before the moment: {len(ordered):,} of them "
+            f"share {len(np.unique(ordered)):,} distinct times. Raise split.quantile, or use split.method=last."
         )
     return moment
 
@@ -111,7 +112,12 @@ def _queries(
                 }
             ).with_columns(pl.lit(fold).alias(FOLD))
         )
-    return pl.concat(parts, how="vertical_relaxed").with_row_index(QUERY).cast(QUERIES_SCHEMA).select(*QUERIES_SCHEMA)
+    return (
+        pl.concat(parts, how="vertical_relaxed")
+        .with_row_index(QUERY)
+        .cast(pl.Schema(QUERIES_SCHEMA))
+        .select(*QUERIES_SCHEMA)
+    )
 
 
 def spread(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +132,3 @@ def _reach(section: Split, lengths: np.ndarray) -> str:
     if section.method == "last":
         return f"the longest history has {int(lengths.max(initial=0))} interactions"
     return f"nobody has an interaction after the moment and another one before that (split.target: {section.target})"
-
-
-__all__ = ["FOLDS", "TRAIN", "Held", "split", "spread"]

@@ -48,7 +48,7 @@ class Summary:
     time_unit: str | None
     """`s`, `ms` or `us`, by the size of the numbers; null without times."""
     ties: dict[str, float] | None
-    """Share of neighbouring interactions of a user at the same time, and of users whose last two are; the rule is `tie_rule`."""
+    """Share of a user's neighbouring interactions at the same time, and of users whose last two are."""
     tie_rule: str
     duplicate_texts: dict[str, float]
     """Items that read like another one: how many, and their share."""
@@ -79,8 +79,8 @@ def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitl
     shared = int(texts.is_duplicated().sum())
     folds = dict(larder.queries.group_by(FOLD).len().iter_rows())
     return Summary(
-        dataset=stock.name,
-        origin=stock.origin,
+        dataset=stock.named.name,
+        origin=stock.named.origin,
         users=larder.users.height,
         items=larder.n_items,
         interactions=total,
@@ -98,7 +98,7 @@ def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitl
         moments=held.moments,
         time_unit=_unit(larder.histories),
         ties=_ties(larder.histories, lengths),
-        tie_rule=stock.ties,
+        tie_rule=stock.named.ties,
         duplicate_texts={"items": shared, "share": shared / larder.n_items},
         untitled=untitled,
         read=stock.read,
