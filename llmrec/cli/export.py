@@ -17,7 +17,9 @@ class Form(StrEnum):
     sft = "sft"
 
 
-PAIRS = Annotated[Path, typer.Argument(help="A Parquet file of pairs, runs/NAME/pairs/train.parquet.", show_default=False)]
+PAIRS = Annotated[
+    Path, typer.Argument(help="A Parquet file of pairs, runs/NAME/pairs/train.parquet.", show_default=False)
+]
 OUT = Annotated[Path, typer.Argument(metavar="PATH", help="Ends in .parquet or .jsonl.", show_default=False)]
 FORM = Annotated[Form, typer.Option("--format", help="What to write.")]
 

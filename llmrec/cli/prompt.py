@@ -17,7 +17,7 @@ def prompt(recipe: RECIPE, user: USER, overrides: OVERRIDES = None, runs: RUNS =
     from llmrec.recipe.loader import load_recipe
     from llmrec.stages import show_prompt
 
-    typer.echo(show_prompt(load_recipe(recipe, overrides or ()), user, runs))
+    typer.echo(show_prompt(load_recipe(recipe, overrides or ()), user, runs=runs))
 
 
 def register(app: typer.Typer) -> None:
