@@ -12,7 +12,7 @@ JSON = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 
 
 def shown(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table: rich where stdout is a terminal; else one row a line, tabs between, no heads, for cut and grep."""
+    """Prints a table: with heads on a terminal; else one row a line, tabs between, for cut and grep."""
     if not sys.stdout.isatty():
         for row in rows:
             typer.echo("\t".join(str(cell) for cell in row))

@@ -45,7 +45,7 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
 
 
 def _validated(model: type[Settings], values: dict[str, Any]) -> list[tuple[Key, str]]:
-    """What pydantic says. It judges a section as a whole only where all its keys hold, so unknown ones are taken out."""
+    """What pydantic says. It judges a section as a whole only where all its keys hold: unknown ones are taken out."""
     try:
         model.model_validate(values)
     except ValidationError as error:

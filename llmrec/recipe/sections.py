@@ -293,7 +293,7 @@ class Recipe(Settings):
 
     name: Name
     """The run's folder: `runs/<name>`."""
-    seed: int = 7
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
     """Every draw of the run derives from it."""
     seeds: PositiveInt = 1
     """How many times each arm is trained, with seeds `seed`, `seed + 1`, ..."""

@@ -1,0 +1,190 @@
+"""What this machine and installation can do, what will be slow, and what is known to be wrong with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+Level = Literal["ok", "note", "warning", "fault"]
+
+# package: (first version that the tests pass with, first that they are not run with, why it is held)
+SUPPORTED: dict[str, tuple[str, str | None, str]] = {
+    "torch": ("2.6", None, ""),
+    "transformers": ("5.20", "6", ""),
+    "trl": ("1.16", "1.17", "ORPOTrainer is under trl.experimental, where anything may change in any release"),
+    "peft": ("0.21", None, ""),
+    "accelerate": ("1.10", None, ""),
+    "datasets": ("4.0", None, ""),
+    "polars": ("2.0", None, ""),
+    "pydantic": ("2.12", None, ""),
+    "huggingface-hub": ("2.0", None, ""),
+}
+
+ROOM_GB = 5.0  # below this, checkpoints and a small model from the hub may not fit
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing worth knowing: what was looked at, what was found, and what to do about it."""
+
+    level: Level
+    what: str
+    words: str
+
+
+def examine() -> list[Finding]:
+    """Every finding, in the order in which they are read best. Nothing is changed, nothing is downloaded."""
+    looks: list[Callable[[], Iterator[Finding]]] = [_python, _stack, _torch, _kernels, _known, _folders]
+    return [finding for look in looks for finding in _guarded(look)]
+
+
+def _guarded(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """A broken library must not keep the doctor from saying the rest."""
+    try:
+        yield from look()
+    except Exception as fault:
+        yield Finding("fault", look.__name__.strip("_"), f"cannot be examined: {type(fault).__name__}: {fault}")
+
+
+def _python() -> Iterator[Finding]:
+    words = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("ok" if sys.version_info >= (3, 11) else "fault", "python", words)
+
+
+def _stack() -> Iterator[Finding]:
+    from packaging.version import Version
+
+    for package, (low, high, why) in SUPPORTED.items():
+        held = f">={low}" + (f",<{high}" if high else "")
+        found = installed(package)
+        if found is None:
+            yield Finding("fault", package, f"is not installed; pip install '{package}{held}'")
+        elif Version(found) < Version(low) or (high is not None and Version(found) >= Version(high)):
+            reason = f" ({why})" if why else ""
+            yield Finding("fault", package, f"{found} is not supported{reason}; pip install '{package}{held}'")
+        else:
+            yield Finding("ok", package, found)
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        for device in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(device)
+            halves = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16: set train.bf16: false"
+            words = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {halves}"
+            yield Finding("ok", f"cuda:{device}", words)
+    elif torch.backends.mps.is_available():
+        yield Finding("ok", "device", "mps (Apple); not among the machines that the tests run on")
+    else:
+        words = "no GPU: set train.use_cpu: true, and keep to models below some 500 M parameters"
+        yield Finding("note", "device", words)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    words = f"{threads} of torch's on {cores} cores"
+    if threads > cores:
+        yield Finding("warning", "threads", f"{words}: more threads than cores is slower; set OMP_NUM_THREADS={cores}")
+    elif threads < cores // 2:
+        yield Finding("note", "threads", f"{words}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    else:
+        yield Finding("ok", "threads", words)
+
+
+def _kernels() -> Iterator[Finding]:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    for package, build in (
+        ("mamba-ssm", "MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation --no-binary mamba-ssm mamba-ssm"),
+        ("causal-conv1d", "CAUSAL_CONV1D_FORCE_BUILD=TRUE pip install --no-build-isolation causal-conv1d"),
+    ):
+        found = installed(package)
+        broken = broken_import(package.replace("-", "_")) if found and cuda else None
+        if found and not cuda:
+            yield Finding("note", package, f"{found}, of no use without CUDA; plain torch is used")
+        elif broken:
+            wrong = f"{found} does not load ({broken}): a wheel for another torch or CUDA"
+            yield Finding("warning", package, f"{wrong}; build it here: {build}")
+        elif found:
+            yield Finding("ok", package, f"{found}; the first steps are slow (30 to 250 s) while Triton tunes itself")
+        elif cuda:
+            yield Finding("note", package, f"not installed: Mamba models use plain torch; {build} (needs nvcc)")
+        else:
+            yield Finding("ok", package, "not installed, and not needed without CUDA")
+    found = installed("mambapy")
+    words = found or "not installed: Mamba-1 models train about five times slower on a CPU; pip install 'llmrec[cpu]'"
+    yield Finding("ok" if found else "note", "mambapy", words)
+    found = installed("bitsandbytes")
+    words = found or "not installed: model.quantize needs it; pip install 'llmrec[quantize]'"
+    yield Finding("ok" if found else "note", "bitsandbytes", words)
+
+
+def _known() -> Iterator[Finding]:
+    """What the libraries do that one would not expect, as of the versions that llmrec is held to."""
+    quiet = any(os.environ.get(name) for name in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "CI", "DO_NOT_TRACK"))
+    words = "off" if quiet else "trl 1.16 reports each trainer it makes to the hub; HF_HUB_DISABLE_TELEMETRY=1 stops it"
+    yield Finding("ok" if quiet else "note", "telemetry", words)
+    yield Finding(
+        "note",
+        "two processes on a CPU",
+        "accelerate with distributed_type MULTI_CPU and no MPI silently starts one; use recipes/accelerate/cpu-2.yaml",
+    )
+    if os.environ.get("HF_HUB_OFFLINE"):
+        yield Finding("note", "hub", "HF_HUB_OFFLINE is set: only models that are cached can be loaded")
+    if (found := installed("mamba-ssm")) and found.startswith("2.3"):
+        words = "skip-CUDA builds of 2.3 still import selective_scan_cuda and fail; build with CUDA or uninstall it"
+        yield Finding("note", "mamba-ssm", words)
+
+
+def _folders() -> Iterator[Finding]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from llmrec import resources
+    from llmrec.data.sources import home
+
+    for what, folder in (
+        ("runs", Path(os.environ.get("LLMREC_RUNS", "runs"))),
+        ("datasets", home()),
+        ("models", Path(HF_HUB_CACHE)),
+    ):
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        free = shutil.disk_usage(there).free / 2**30
+        words = f"{folder}, {free:,.0f} GiB free"
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            words = f"{folder} may not be written; change its permissions, or choose another folder"
+            yield Finding("fault", what, words)
+        elif free < ROOM_GB:
+            yield Finding("warning", what, f"{words}: checkpoints and models may not fit")
+        else:
+            yield Finding("ok", what, words)
+    kinds: tuple[resources.Kind, ...] = ("recipes", "prompts", "data")
+    for kind in kinds:
+        if not resources.shipped(kind):
+            yield Finding("fault", kind, "none are shipped: a broken installation; install llmrec again")
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def broken_import(module: str) -> str | None:
+    """The first line of what importing a module raises, or None where it loads."""
+    import importlib
+
+    try:
+        importlib.import_module(module)
+    except Exception as fault:
+        return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+    return None

@@ -1,0 +1,77 @@
+"""Models on the hub: some to start from, those on this machine, and fetching one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from llmrec.errors import ModelFault
+
+# Small ones that a laptop or one GPU can tune; any decoder with safetensors weights will do.
+START: dict[str, str] = {
+    "Qwen/Qwen3-0.6B": "0.6 B, attention",
+    "HuggingFaceTB/SmolLM2-135M": "0.1 B, attention; small enough for a CPU",
+    "google/gemma-3-270m": "0.3 B, attention, 262k vocabulary; gated: accept its terms on the hub first",
+    "state-spaces/mamba-130m-hf": "0.1 B, Mamba-1; LoRA on in_proj only",
+    "AntonV/mamba2-130m-hf": "0.1 B, Mamba-2; LoRA on in_proj only",
+}
+# Weights without pickles, and what a tokenizer and a config need.
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "README.md"]
+
+
+def listed() -> list[dict[str, str]]:
+    """Models to start from and cached ones: name, here (size on this machine or empty), about."""
+    cached = _cached()
+    names = [*START, *sorted(set(cached) - set(START))]
+    return [{"name": name, "here": cached.get(name, ""), "about": START.get(name, "")} for name in names]
+
+
+def fetched(name: str, *, revision: str | None = None) -> Path:
+    """The folder of a model in the hub's cache, downloaded if it is not there.
+
+    Raises ModelFault where there is no such model, no permission, no network, or no safetensors weights.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+    except HFValidationError:
+        raise ModelFault(f"{name}: not a hub id; it is ORG/NAME, as in Qwen/Qwen3-0.6B.") from None
+    except GatedRepoError:
+        raise ModelFault(
+            f"{name}: gated. Accept its terms on its page, then `hf auth login` or set HF_TOKEN."
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelFault(f"{name}: no revision {revision!r}; see its page for branches and tags.") from None
+    except RepositoryNotFoundError:
+        raise ModelFault(
+            f"{name}: no such model on the hub, or a private one; check the name, or set HF_TOKEN."
+        ) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError) as fault:
+        offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else str(fault).splitlines()[0]
+        raise ModelFault(
+            f"{name}: not cached here, and the hub cannot be reached ({offline}). Connect, or give a local folder."
+        ) from None
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelFault(f"{name}: has no safetensors weights, and pickles are not loaded; choose another revision.")
+    return folder
+
+
+def _cached() -> dict[str, str]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return {}
+    return {repo.repo_id: repo.size_on_disk_str for repo in repositories if repo.repo_type == "model"}
