@@ -1,0 +1,1 @@
+"""What is learned: prompt, chosen and rejected answers, with a card; in the forms that trainers read."""

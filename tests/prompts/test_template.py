@@ -62,6 +62,7 @@ def test_an_items_text_is_never_read_as_template():
         ("one\ntwo\n{{ history[0].rating }}", "t.jinja:9: .*no attribute 'rating'"),
         ("{% include 'secrets' %}", "t.jinja:7: a template stands alone"),
         ("\n{{ history.__class__.__mro__ }}", "t.jinja:8: access to attribute '__class__' .* is unsafe"),
+        ("{{ history[0].__init__ }}", "t.jinja:7: access to attribute '__init__' of 'Item' object is unsafe"),
         ("{{ history.append(1) }}", "t.jinja:7: access to attribute 'append' .* is unsafe"),
         ("{% for n in range(10 ** 9) %}x{% endfor %}", "t.jinja:7: Range too big"),
         ("{{ 1 / 0 }}", "t.jinja:7: division by zero"),
