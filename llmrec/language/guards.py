@@ -1,0 +1,95 @@
+"""Ways in which preference tuning goes wrong without saying so, each turned into an error.
+
+TRL lets all four pass: a completion cut to nothing (its mean log-probability is 0/0), a loss that is not finite (logged
+as 0, and an adapter full of NaN saved with exit 0), adapter tensors that no gradient reaches, and an adapter that
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from llmrec.errors import TrainingFault
+
+
+def refuse_truncated(rows: Iterable[Mapping[str, Any]], max_length: int) -> None:
+    """Raises TrainingFault if a tokenised row lost a token of an answer to `max_length`, or has no answer."""
+    for number, row in enumerate(rows):
+        for side in ("chosen", "rejected"):
+            answer = sum(label != -100 for label in row[f"{side}_labels"])
+            if answer == 0 or len(row[f"{side}_input_ids"]) >= max_length:
+                raise TrainingFault(
+                    f"train: row {number}'s {side} answer is cut: prompt and answer take {len(row[f'{side}_input_ids'])} "
+                    f"tokens or more, and {max_length} fit. Lower prompt.budget."
+                )
+
+
+def refuse_non_finite(loss: Tensor, step: int) -> None:
+    """Raises TrainingFault as soon as a loss is not finite, before it reaches a weight."""
+    if not torch.isfinite(loss).all():
+        raise TrainingFault(
+            f"train: the loss is {loss.mean().item()} at step {step}. Lower train.learning_rate, or check that no answer is "
+            "empty; nothing was saved over the last checkpoint."
+        )
+
+
+def refuse_broken(tensors: Mapping[str, Tensor]) -> None:
+    """Raises TrainingFault if an adapter tensor holds a number that is not finite."""
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise TrainingFault(f"train: {len(bad)} of {len(tensors)} adapter tensors are not finite, first {bad[0]}; not saved.")
+
+
+@torch.no_grad()
+def refuse_idle(model: PeftModel, ids: Sequence[int]) -> float:
+    """The largest change that the adapter makes to the logits of `ids`; TrainingFault if it makes none."""
+    device = next(model.parameters()).device
+    row = torch.tensor([list(ids)], device=device)
+    was_training = model.training
+    model.eval()
+    on = model(row).logits
+    with model.disable_adapter():
+        off = model(row).logits
+    model.train(was_training)
+    change = (on - off).abs().max().item()
+    if change == 0.0:
+        raise TrainingFault("train: the adapter changes no logit: it learned nothing. Raise train.learning_rate or epochs.")
+    return change
+
+
+class EveryTensorLearns(TrainerCallback):  # type: ignore[misc]
+    """Stops the run if some adapter tensor has had no gradient by step PATIENCE.
+
+    LoRA starts with B = 0, so A's gradient is exactly zero until B has moved, and a schedule with a warm-up starts
+    with a step of size zero: A's first gradient comes at the third step.
+    """
+
+    PATIENCE = 4
+
+    def __init__(self) -> None:
+        self.waiting: set[str] | None = None
+        self.steps = 0
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.steps >= self.PATIENCE:
+            return
+        model = kwargs["model"]
+        trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if self.waiting is None:
+            self.waiting = set(trainable)
+        self.waiting -= {n for n, p in trainable.items() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+        self.steps += 1
+        if self.steps == self.PATIENCE and self.waiting:
+            raise TrainingFault(
+                f"train: {len(self.waiting)} of {len(trainable)} adapter tensors get no gradient, first "
+                f"{sorted(self.waiting)[0]}: their layer's weight is used without its layer, or its output is not used. "
+                "Choose other lora.target_modules."
+            )

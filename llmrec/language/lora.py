@@ -1,0 +1,37 @@
+"""LoRA adapters: from the recipe's `lora` section to a model whose adapter is the only thing that trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from llmrec.errors import ModelFault
+from llmrec.language import mamba
+
+DEFAULTS = {"r": 16, "lora_alpha": 32}
+
+
+def adapted(model: PreTrainedModel, section: dict[str, Any], *, here: Path) -> PeftModel:
+    """The model with a fresh adapter, or with the one at `init_from` (a folder, relative to the recipe's) going on.
+
+    `section` has peft.LoraConfig's fields. The config is built here and not by TRL, which collapses a one-element
+    `target_modules` into a string that PEFT reads as a pattern. Raises ModelFault for targets that do not exist or
+    would never train.
+    """
+    fields = dict(section)
+    start = fields.pop("init_from", None)
+    if start is not None:
+        folder = here / Path(start).expanduser()
+        if not (folder / "adapter_config.json").exists():
+            raise ModelFault(f"lora.init_from: {folder} holds no adapter_config.json; give the folder of a saved adapter.")
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    if mamba.is_mamba(model.config):
+        fields["target_modules"] = mamba.checked_targets(fields.get("target_modules"))
+    fields.setdefault("target_modules", "all-linear")
+    try:
+        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{**DEFAULTS, **fields}))
+    except ValueError as fault:
+        raise ModelFault(f"lora: {str(fault).splitlines()[0]}") from None

@@ -1,0 +1,205 @@
+"""Preference tuning with TRL's ORPOTrainer: the one file that imports trl.experimental."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from datasets import Dataset
+from datasets.utils.logging import disable_progress_bar as disable_progress_bars
+from peft import get_peft_model_state_dict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from llmrec.errors import ModelFault, TrainingFault
+from llmrec.language import guards
+from llmrec.language.lora import adapted
+from llmrec.pairs.build import exploded
+from llmrec.progress import leads, note, track
+from llmrec.recipe.sections import Recipe
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+try:
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+except ImportError as fault:  # moved or removed: "anything here may change in any release"
+    import trl
+
+    raise ModelFault(
+        f"trl {trl.__version__} has no trl.experimental.orpo ({fault}); llmrec is held to trl 1.16: pip install 'trl>=1.16,<1.17'."
+    ) from None
+
+EVALUATED = 128  # validation pairs whose loss is watched; users are in random order, so the first are a fair draw
+
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 2e-4,
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 8,
+    "logging_steps": 10,
+    "save_strategy": "steps",
+    "save_steps": 0.1,
+    "save_total_limit": 1,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.05,
+    "report_to": "none",
+    "disable_dropout": True,
+    "activation_checkpointing": False,  # the answers are short; a recipe for a large model turns it on
+}
+
+
+def train(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Path,
+    *,
+    seed: int,
+    here: Path,
+    out: Path,
+) -> None:
+    """Fine-tunes one arm on `pairs` (train.parquet, valid.parquet) and writes `out/adapter` and `out/train_log.jsonl`.
+
+    k rejected answers become k rows, TRL's own form; each pair is seen once an epoch, whatever the number of processes.
+    Goes on from the last checkpoint in `out/checkpoints`. Raises TrainingFault where a guard fires.
+    """
+    assert recipe.objective is not None
+    expect_all_processes()
+    quiet()
+    set_seed(seed)
+    rows = {"train": _rows(pairs / "train.parquet"), "valid": _rows(pairs / "valid.parquet", at_most=EVALUATED)}
+    arguments = _arguments(recipe, seed=seed, out=out / "checkpoints")
+    trainer = RecipeTrainer(
+        model=adapted(model, recipe.lora, here=here),
+        args=arguments,
+        eos=recipe.answer.eos,
+        processing_class=tokenizer,
+        train_dataset=rows["train"],
+        eval_dataset=rows["valid"],
+        callbacks=[guards.EveryTensorLearns(), Log(out / "train_log.jsonl")],
+    )
+    for chatter in (PrinterCallback, ProgressCallback):  # both write to stdout, which is for results
+        trainer.remove_callback(chatter)
+    guards.refuse_truncated(trainer.train_dataset, arguments.max_length)
+    last = _last_checkpoint(out / "checkpoints")
+    if last is not None:
+        note(f"train: going on from {last.name}")
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+
+    tuned = trainer.accelerator.unwrap_model(trainer.model)
+    weights = get_peft_model_state_dict(tuned)
+    guards.refuse_broken(weights)
+    change = guards.refuse_idle(tuned, trainer.train_dataset[0]["chosen_input_ids"])
+    if trainer.is_world_process_zero():
+        tuned.save_pretrained(out / "adapter", safe_serialization=True)
+        tokenizer.save_pretrained(out / "adapter")
+        facts = {"rows": len(rows["train"]), "processes": trainer.accelerator.num_processes, "largest_logit_change": change}
+        (out / "summary.json").write_text(json.dumps({**facts, "parameters": sum(t.numel() for t in weights.values())}))
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+
+
+class RecipeTrainer(ORPOTrainer):  # type: ignore[misc]
+    """TRL's trainer, with answers that may do without an end token and a loss that must be finite."""
+
+    def __init__(self, *args: Any, eos: bool, **kwargs: Any) -> None:
+        self.eos = eos
+        super().__init__(*args, **kwargs)
+
+    def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
+        """TRL's row; without `answer.eos`, less the end token that TRL adds and would average over."""
+        row: dict[str, Any] = super().tokenize_row(feature, model)
+        if not self.eos:
+            for side in ("chosen", "rejected"):
+                for part in ("input_ids", "attention_mask", "labels"):
+                    row[f"{side}_{part}"] = row[f"{side}_{part}"][:-1]
+        return row
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """TRL's loss, or TrainingFault if it is not finite."""
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        guards.refuse_non_finite(result[0] if return_outputs else result, self.state.global_step)
+        return result
+
+
+class Log(TrainerCallback):  # type: ignore[misc]
+    """Every line that the trainer logs, as JSON lines, so that a report needs no tracker; and a bar for who watches."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps: Iterator[int] = iter(())
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in state.log_history))
+            self.steps = track(range(state.global_step, state.max_steps), "tuning with ORPO")
+            next(self.steps, None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        next(self.steps, None)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            with self.path.open("a") as file:
+                file.write(json.dumps({**logs, "step": state.global_step}) + "\n")
+
+
+def quiet() -> None:
+    """No bars for tokenising and loading unless somebody watches."""
+    if not (leads() and os.isatty(2)):
+        disable_progress_bars()
+
+
+def expect_all_processes() -> None:
+    """Raises TrainingFault when a launcher asked for several processes and this one is alone.
+
+    `accelerate launch` with distributed_type MULTI_CPU and no MPI starts one process and says nothing.
+    """
+    asked = int(os.environ.get("LLMREC_PROCESSES", os.environ.get("ACCELERATE_NUM_PROCESSES", "0")) or 0)
+    running = int(os.environ.get("WORLD_SIZE", "1") or 1)
+    if asked > running:
+        raise TrainingFault(
+            f"train: {asked} processes were asked for and {running} started. On CPUs launch with "
+            "--config_file recipes/accelerate/cpu-2.yaml, or with torchrun --nproc_per_node."
+        )
+
+
+def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
+    assert recipe.objective is not None
+    fields = {**DEFAULTS, **recipe.train}
+    if "gradient_checkpointing" in fields:  # transformers' old name for it
+        fields["activation_checkpointing"] = fields.pop("gradient_checkpointing")
+    cpu = not torch.cuda.is_available()
+    fields.setdefault("bf16", recipe.model.dtype == "bfloat16" and not cpu)
+    fields.setdefault("fp16", recipe.model.dtype == "float16" and not cpu)
+    fields.setdefault("eval_strategy", "epoch")
+    return ORPOConfig(
+        **fields,
+        output_dir=str(out),
+        beta=recipe.objective.beta,
+        max_length=recipe.prompt.budget + 512,  # never reached: answers are short, and guards.refuse_truncated checks
+        seed=seed,
+        data_seed=seed,
+        use_cpu=cpu,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+    )
+
+
+def _rows(path: Path, at_most: int | None = None) -> Dataset:
+    pairs = pl.read_parquet(path)
+    table = exploded(pairs.head(at_most) if at_most else pairs).select("prompt", "chosen", "rejected")
+    if table.is_empty():
+        raise TrainingFault(f"{path}: no pairs to learn from.")
+    return Dataset.from_dict(table.to_dict(as_series=False))
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint whose trainer state was written, which is what the trainer writes last."""
+    found = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)

@@ -1,0 +1,127 @@
+"""The catalogue as a token tree, and exact search for its best titles.
+
+Titles that begin alike share a path. Every title ends in the end token, which is a sibling of whatever continues it, so that
+a title that is the beginning of another competes with it fairly. Titles with the same tokens share a leaf and a score.
+
+A node stands for a run of tokens up to where titles part (a compressed trie). The log-probability of the run's first
+token, on top of its parent's, bounds every title below it from above, because later tokens can only subtract.
+Best-first search therefore ends, exactly, when k finished titles beat every open bound.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from llmrec.language.branches import Read
+
+
+@dataclass
+class Node:
+    """A run of tokens; `path` is everything from the root to its end."""
+
+    path: tuple[int, ...]
+    run: int
+    """Tokens of the path that are this node's own."""
+    children: list[Node] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)
+    """Items whose titles end here; a node with items has no children."""
+    firsts: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    """First token of each child."""
+
+
+def build_tree(answers: Sequence[Sequence[int]]) -> Node:
+    """The tree over answers (tokens of each item, its end token included), item codes at the leaves."""
+    return _node((), 0, [(tuple(ids), item) for item, ids in enumerate(answers)])
+
+
+def _node(path: tuple[int, ...], start: int, titles: list[tuple[tuple[int, ...], int]]) -> Node:
+    """The node that begins at `start` tokens' depth with token path[start], above `titles`, which all share `path`."""
+    depth = len(path)
+    while depth and all(len(ids) > depth for ids, _ in titles) and len({ids[depth] for ids, _ in titles}) == 1:
+        depth += 1
+    node = Node(path=titles[0][0][:depth], run=depth - start)
+    node.items = [item for ids, item in titles if len(ids) == depth]
+    below: dict[int, list[tuple[tuple[int, ...], int]]] = defaultdict(list)
+    for ids, item in titles:
+        if len(ids) > depth:
+            below[ids[depth]].append((ids, item))
+    assert not (node.items and below), "a title without an end token is the beginning of another"
+    node.children = [_node(some[0][0][: depth + 1], depth, some) for _, some in sorted(below.items())]
+    node.firsts = torch.tensor([child.path[depth] for child in node.children], dtype=torch.long)
+    return node
+
+
+@dataclass
+class _Search:
+    """One prompt's search: open nodes by bound, finished items by score."""
+
+    k: int
+    hidden: frozenset[int]
+    heap: list[tuple[float, int, Node]] = field(default_factory=list)
+    done: list[tuple[float, int]] = field(default_factory=list)
+    pushed: int = 0
+
+    def push(self, bound: float, node: Node) -> None:
+        heapq.heappush(self.heap, (-bound, self.pushed, node))
+        self.pushed += 1
+
+    def threshold(self) -> float:
+        """The k-th best finished score: an open node below it cannot matter. Equal to it, it still may tie."""
+        if len(self.done) < self.k:
+            return -np.inf
+        return heapq.nlargest(self.k, (score for score, _ in self.done))[-1]
+
+    def frontier(self, width: int) -> list[Node]:
+        """The most promising open nodes, at most `width`, that could still change the first k."""
+        nodes: list[Node] = []
+        least = self.threshold()
+        while self.heap and len(nodes) < width and -self.heap[0][0] >= least:
+            nodes.append(heapq.heappop(self.heap)[2])
+        return nodes
+
+
+def top_k(
+    state: Read,
+    tree: Node,
+    k: int,
+    *,
+    hidden: Sequence[frozenset[int]],
+    width: int = 16,
+    on_expand: Callable[[int], None] = lambda nodes: None,
+) -> list[list[tuple[float, int]]]:
+    """For each prompt that `state` has read, its k best items and whatever ties with the k-th: (score, item), best first.
+
+    The score is the sum of the answer's token log-probabilities. `hidden[i]` are items never to be returned (those the user
+    has seen). `width` nodes a prompt are opened in one call of the model; it changes the cost, not the result.
+    """
+    searches = [_Search(k, hidden[i]) for i in range(len(state.first))]
+    for search, first in zip(searches, state.first.cpu(), strict=True):
+        for child, bound in zip(tree.children, first[tree.firsts].tolist(), strict=True):
+            search.push(bound, child)
+    while True:
+        frontier = [search.frontier(width) for search in searches]
+        if not any(frontier):
+            return [_kept(search) for search in searches]
+        on_expand(sum(map(len, frontier)))
+        # A prompt that is finished still needs a row in the packed batch: its cheapest is a single token.
+        asked = [[node.path for node in nodes] or [tree.children[0].path[:1]] for nodes in frontier]
+        said = state(asked, follow=True)
+        for i, nodes in enumerate(frontier):
+            for j, node in enumerate(nodes):
+                score = float(said.logps[i][j].double().sum())
+                searches[i].done += [(score, item) for item in node.items if item not in searches[i].hidden]
+                if node.children:
+                    bounds = (score + said.next[i][j].cpu()[node.firsts].double()).tolist()
+                    for child, bound in zip(node.children, bounds, strict=True):
+                        searches[i].push(bound, child)
+
+
+def _kept(search: _Search) -> list[tuple[float, int]]:
+    least = search.threshold()
+    return sorted(((s, item) for s, item in search.done if s >= least), key=lambda pair: -pair[0])

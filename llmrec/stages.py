@@ -1,0 +1,180 @@
+"""The stages of a recipe, in order: what each reads of it, what it needs, and what does it.
+
+    prepare                 interactions -> histories, catalogue, queries
+    candidates              queries -> uniform candidate sets, frozen
+    retrieve                histories -> the retriever, and one fitted on earlier positions that mines negatives
+    pretrain                histories -> a small language model (only for model.build)
+    pairs                   histories, mined ranking -> preference pairs
+    train/<arm>             pairs -> an adapter
+    rankings/<ranker>       queries, candidates -> a ranking; all rankers meet here
+    evaluate                rankings -> metrics, comparisons, audit
+    report                  everything -> a page
+
+`llmrec run` is a walk over this list. Arms with `seeds` above one are trained and ranked once a seed, as <arm>-s<seed>.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llmrec import work
+from llmrec.errors import RunFault
+from llmrec.progress import leads, note
+from llmrec.recipe.loader import Loaded, dump_recipe
+from llmrec.recipe.sections import Recipe
+from llmrec.run import Run, Stage
+from llmrec.work import Task
+
+VERBS = ("prepare", "retrieve", "pretrain", "pairs", "train", "rank", "evaluate", "report")
+
+
+def run_all(loaded: Loaded, *, runs: Path) -> None:
+    """Every stage, skipping what is done; ends with the tables, the verdict and the report's path on stdout."""
+    _refuse_launch("run")
+    run, task = _open(loaded, runs)
+    stages = plan(task)
+    for stage in stages:
+        run.do(stage)
+    run.close(stages)
+    _say_verdict(run)
+
+
+def run_stage(verb: str, loaded: Loaded, *, runs: Path) -> None:
+    """The stages of one command. Raises RunFault naming the command to run first when an input is not there."""
+    run, task = _open(loaded, runs)
+    chosen = [stage for stage in plan(task) if stage.verb == verb]
+    if verb != "train":
+        _refuse_launch(verb)
+    if not chosen:
+        note(f"{verb}: this recipe has nothing to do here.")
+    for stage in chosen:
+        run.do(stage)
+    run.close([stage for stage in plan(task) if run.record(stage.name)])
+    if leads():
+        _say_stage(verb, run, chosen)
+
+
+def plan(task: Task) -> list[Stage]:
+    """The stages of a recipe, each after those that it needs."""
+    recipe = task.recipe
+    seed = {"seed": recipe.seed}
+    whole = recipe.model_dump(mode="json", by_alias=True)
+
+    def read(*sections: str) -> dict[str, Any]:
+        return {**seed, **{name: whole[name] for name in sections}}
+
+    stages = [
+        Stage("prepare", "prepare", read("data", "split"), (), partial(work.prepare, task)),
+        Stage("candidates", "rank", read("candidates"), ("prepare",), partial(work.candidates, task)),
+    ]
+    stages.append(
+        Stage(
+            "retrieve",
+            "retrieve",
+            {**read("retriever"), "per_user": recipe.pairs.per_user, "mines": task.mines},
+            ("prepare",),
+            partial(work.retrieve, task),
+        )
+    )
+    tokenized = read("prompt", "answer")
+    for name, arm in task.built.items():
+        assert arm.model.build is not None
+        reads = {**tokenized, "build": arm.model.build.model_dump(), "per_user": recipe.pairs.per_user}
+        stages.append(Stage(name, "pretrain", reads, ("prepare",), partial(work.pretrain, task, arm)))
+    tuned = [one for one in task.arms if one.recipe.objective is not None]
+    if tuned:
+        own = tuple([task.folder_of(recipe)] if recipe.model.build else [])
+        reads = {**read("pairs", "prompt", "answer"), "tokenizer": whole["model"]["name"]}
+        stages.append(Stage("pairs", "pairs", reads, ("prepare", "retrieve", *own), partial(work.pairs, task)))
+    for one in tuned:
+        arm = one.recipe.model_dump(mode="json", by_alias=True)
+        reads = {name: arm[name] for name in ("model", "lora", "objective", "train", "answer")}
+        reads |= {"seed": one.seed, "budget": recipe.prompt.budget}
+        needs = ("prepare", "pairs", *one.built)
+        stages.append(Stage(f"train/{one.name}", "train", reads, needs, partial(work.train, task, one)))
+    return [*stages, *_rankings(task, read), *_verdict(task, read)]
+
+
+def _rankings(task: Task, read: Any) -> list[Stage]:
+    """A stage a ranker: floors, retriever, language arms, fused."""
+    recipe = task.recipe
+    asked, stages = recipe.evaluate.rankers, []
+    depth = {"depth": max(recipe.evaluate.at), "two_stage": recipe.candidates.two_stage}
+    base = ("prepare", "candidates")
+    for floor in ("popularity", "recent", "transitions"):
+        if floor in asked:
+            stages.append(Stage(f"rankings/{floor}", "rank", {**read(), **depth}, base, partial(work.rank_floor, task, floor)))
+    if "retriever" in asked:
+        needs = (*base, "retrieve")
+        stages.append(Stage("rankings/retriever", "rank", {**read(), **depth}, needs, partial(work.rank_retriever, task)))
+    if "language" in asked:
+        for one in task.arms:
+            arm = one.recipe.model_dump(mode="json", by_alias=True)
+            reads = {**read("prompt", "answer"), "model": arm["model"], "primary": recipe.evaluate.primary, **depth}
+            adapter = (f"train/{one.name}",) if one.recipe.objective is not None else ()
+            pool = ("rankings/retriever",) if task.reranks else ()
+            needs = (*base, *one.built, *adapter, *pool)
+            stages.append(Stage(f"rankings/{one.name}", "rank", reads, needs, partial(work.rank_language, task, one)))
+    if "fused" in asked:
+        for name, one in task.fused.items():
+            needs = ("prepare", "rankings/retriever", f"rankings/{one.name}")
+            reads = {**read(), "primary": recipe.evaluate.primary, **depth}
+            stages.append(Stage(f"rankings/{name}", "rank", reads, needs, partial(work.rank_fused, task, name, one)))
+    return stages
+
+
+def _verdict(task: Task, read: Any) -> list[Stage]:
+    rankers = tuple(stage.name for stage in _rankings(task, read))
+    reads = {**read("evaluate"), "arms": list(task.recipe.arms), "method": task.recipe.split.method}
+    needs = ("prepare", "candidates", *rankers)
+    trained = tuple(f"train/{one.name}" for one in task.arms if one.recipe.objective is not None)
+    return [
+        Stage("evaluate", "evaluate", reads, needs, partial(work.evaluate, task)),
+        Stage("report", "report", {"name": task.recipe.name}, ("evaluate", *trained, *rankers), partial(work.report, task)),
+    ]
+
+
+def _open(loaded: Loaded, runs: Path) -> tuple[Run, Task]:
+    run = Run(runs / loaded.recipe.name)
+    task = Task(loaded.recipe, loaded.here, run)
+    run.open(dump_recipe(loaded.recipe, here=loaded.here), {"recipe": str(loaded.path), "seeds": _seeds(loaded.recipe)})
+    return run, task
+
+
+def _seeds(recipe: Recipe) -> list[int]:
+    return [recipe.seed + i for i in range(recipe.seeds)]
+
+
+def _refuse_launch(verb: str) -> None:
+    """Only training is shared among processes: two ranks would race for the other stages' folders."""
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        raise RunFault(
+            f"llmrec {verb} runs in one process, and this is one of {os.environ['WORLD_SIZE']}. Launch only `train`: "
+            "accelerate launch -m llmrec train RECIPE, after `llmrec pairs RECIPE`."
+        )
+
+
+def _say_verdict(run: Run) -> None:
+    from llmrec.report.terminal import print_tables
+
+    print_tables(run.folder)
+
+
+def _say_stage(verb: str, run: Run, stages: list[Stage]) -> None:
+    if verb == "evaluate" or verb == "report":
+        _say_verdict(run)
+    elif verb == "pairs" and stages:
+        print((run.path("pairs") / "sample.txt").read_text())
+    else:
+        for stage in stages:
+            print(json.dumps({"stage": stage.name, "folder": str(run.path(stage.name))}))
+
+
+def show_prompt(loaded: Loaded, user: str, *, runs: Path) -> str:
+    """What the model will read for one user, with token counts. The user is the owner's id."""
+    run = Run(runs / loaded.recipe.name)
+    return work.prompt_of(Task(loaded.recipe, loaded.here, run), user)

@@ -1,0 +1,399 @@
+"""What each stage does: reads its inputs, calls one room, writes its outputs into the folder that it is given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llmrec.candidates.negatives import negatives
+from llmrec.candidates.two_stage import two_stage
+from llmrec.candidates.uniform import uniform
+from llmrec.columns import KEY, QUERY, USER
+from llmrec.data import larder as larders
+from llmrec.data.larder import Larder
+from llmrec.errors import DataFault
+from llmrec.ranking import read_ranking, write_parquet
+from llmrec.recipe.sections import Recipe
+from llmrec.rng import seed_for
+from llmrec.run import Run
+
+MINED = 100  # items of the mining retriever's ranking that negatives are drawn from
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm, trained with one seed."""
+
+    name: str
+    """Its folder: the arm's name, with -s<seed> where there are several seeds."""
+    arm: str
+    recipe: Recipe
+    """The recipe as the arm sees it."""
+    seed: int
+    built: tuple[str, ...]
+    """The stage that pre-trains its model, if the recipe builds one."""
+
+
+@dataclass
+class Task:
+    """A recipe, where it was read, and the run that it is done in."""
+
+    recipe: Recipe
+    here: Path
+    run: Run
+    built: dict[str, Recipe] = field(init=False)
+    """Pre-training stage -> a recipe that says what to build; arms of one architecture share one."""
+    arms: list[ArmRun] = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipes = {name: self.recipe.arm(name) for name in self.recipe.arms}
+        self.built = {}
+        for some in [self.recipe, *recipes.values()]:
+            if some.model.build is not None and self._stage(some) is None:
+                self.built["pretrain" if not self.built else f"pretrain-{len(self.built) + 1}"] = some
+        self.arms = []
+        for name, recipe in recipes.items():
+            seeds = self.recipe.seeds if recipe.objective is not None else 1  # what is not trained has no seeds
+            for i in range(seeds):
+                seed = self.recipe.seed + i
+                folder = name if seeds == 1 else f"{name}-s{seed}"
+                stage = self._stage(recipe)
+                self.arms.append(ArmRun(folder, name, recipe, seed, (stage,) if stage else ()))
+
+    def _stage(self, recipe: Recipe) -> str | None:
+        return next((name for name, other in self.built.items() if other.model.build == recipe.model.build), None)
+
+    def folder_of(self, recipe: Recipe) -> str:
+        """The stage that pre-trains this recipe's model."""
+        stage = self._stage(recipe)
+        assert stage is not None
+        return stage
+
+    @property
+    def mines(self) -> bool:
+        """Whether pairs draw on a retriever that was fitted on earlier positions only."""
+        return any(one.recipe.objective for one in self.arms) and self.recipe.pairs.sources.get("retrieved", 0) > 0
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the retriever's first n are reranked."""
+        return self.recipe.candidates.two_stage is not None and "retriever" in self.recipe.evaluate.rankers
+
+    @property
+    def fused(self) -> dict[str, ArmRun]:
+        """Fused rankers and the language arm in each: the last arm, with every seed."""
+        last = list(self.recipe.arms)[-1]
+        ones = [one for one in self.arms if one.arm == last]
+        return {one.name.replace(last, "fused", 1): one for one in ones}
+
+    def larder(self) -> Larder:
+        """What `prepare` wrote."""
+        return Larder.read(self.run.path("prepare"))
+
+    def encoder(self, recipe: Recipe, larder: Larder) -> Any:
+        """Prompts and answers for a recipe's tokenizer."""
+        from llmrec.language.load import load_tokenizer
+        from llmrec.prompts.encoding import Encoder
+        from llmrec.prompts.template import load_template
+
+        stage = self._stage(recipe)
+        tokenizer = load_tokenizer(recipe.model, here=self.here, built=self.run.path(stage) if stage else None)
+        template = load_template(recipe.prompt.template)
+        return Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
+
+
+def prepare(task: Task, out: Path) -> None:
+    larders.prepare(task.recipe.data, task.recipe.split, seed=task.recipe.seed, here=task.here, out=out)
+
+
+def candidates(task: Task, out: Path) -> None:
+    larder = task.larder()
+    asked = larder.queries.filter(pl.col("fold").is_in(["valid", "test"]))
+    write_parquet(uniform(asked, larder, task.recipe.candidates.count, seed=task.recipe.seed), out / "uniform.parquet")
+
+
+def retrieve(task: Task, out: Path) -> None:
+    """Fits the retriever on all training positions, and a second one, which mines, on the earlier ones only."""
+    from llmrec.rank.scorer import rank_catalogue
+    from llmrec.retriever.fit import fit
+
+    larder, recipe = task.larder(), task.recipe
+    valid = larder.fold("valid")
+    asked = larders.training_queries(larder, recipe.pairs.per_user)
+    held = (larder.contexts(valid), valid["target"].to_numpy())
+    seed = seed_for(recipe.seed, "retriever")
+    fit(
+        larder.training(), larder.n_items, recipe.retriever, valid=held, seed=seed, out=out / "model", words="fitting the retriever"
+    )
+    write_parquet(asked, out / "queries.parquet")
+    if not task.mines:
+        return
+    # The miner never sees the positions that pairs are made of, or their ranks would not be what a new query sees. What
+    # tells it when to stop is each user's first held-back position, which it has not been fitted on either.
+    first = asked.group_by(USER, maintain_order=True).first().select(asked.columns)
+    miner = fit(
+        larders.before(larder, asked),
+        larder.n_items,
+        recipe.retriever,
+        valid=(larder.contexts(first), first["target"].to_numpy()),
+        seed=seed,
+        out=out / "mining",
+        words="fitting the retriever that mines",
+    )
+    mined = rank_catalogue(miner, larder, asked, MINED, seed=recipe.seed)
+    write_parquet(mined, out / "mined.parquet")
+
+
+def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
+    from llmrec.language.pretrain import pretrain as fit
+    from llmrec.language.tokenizer import build_tokenizer
+    from llmrec.prompts.encoding import Encoder
+    from llmrec.prompts.template import load_template
+
+    larder = task.larder()
+    assert recipe.model.build is not None
+    template = load_template(recipe.prompt.template)
+    texts = [f" {text}" for text in larder.texts]
+    tokenizer = build_tokenizer(texts, recipe.model.build.vocab_size, extra=template.source)
+    encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
+    asked = larders.training_queries(larder, recipe.pairs.per_user)
+    fit(larders.before(larder, asked), encoder, recipe.model.build, seed=seed_for(recipe.seed, "pretrain"), out=out)
+
+
+def pairs(task: Task, out: Path) -> None:
+    from llmrec.pairs.build import build_pairs
+    from llmrec.pairs.card import recall, write_card
+    from llmrec.pairs.sample import sample_pair
+
+    larder, recipe = task.larder(), task.recipe
+    encoder = task.encoder(recipe, larder)
+    shares: dict[str, float] = dict(recipe.pairs.sources)
+    asked = pl.read_parquet(task.run.path("retrieve") / "queries.parquet")
+    mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if task.mines else None
+    folds = {"train": (asked, shares, mined), "valid": (larder.fold("valid"), {"uniform": 1.0}, None)}
+    for fold, (queries, sources, ranking) in folds.items():
+        negs = negatives(queries, larder, recipe.pairs.rejected, sources, retrieved=ranking, seed=recipe.seed)
+        table = build_pairs(queries, larder, encoder, negs, seed=recipe.seed)
+        write_parquet(table, out / f"{fold}.parquet")
+        if fold == "train":
+            (out / "sample.txt").write_text(sample_pair(table, encoder))
+    (out / "template.jinja").write_text(encoder.template.source)
+    manifest = _manifest(recipe)
+    write_card(
+        out,
+        dataset=recipe.data.dataset or Path(str(recipe.data.path)).name,
+        licence=manifest.get("licence"),
+        licence_url=manifest.get("licence_url"),
+        citation=manifest.get("citation"),
+        command=f"llmrec pairs {task.run.folder / 'recipe.yaml'}",
+        shares=shares,
+        tokenizer=recipe.model.name or f"built by the recipe ({task.folder_of(recipe)})",
+        miner={"training queries": recall(mined, asked)} if mined is not None else None,
+    )
+
+
+def train(task: Task, one: ArmRun, out: Path) -> None:
+    from llmrec.language.load import load_model, load_tokenizer
+    from llmrec.language.trainer import train as tune
+
+    built = task.run.path(one.built[0]) if one.built else None
+    tokenizer = load_tokenizer(one.recipe.model, here=task.here, built=built)
+    model = load_model(one.recipe.model, here=task.here, built=built)
+    tune(one.recipe, model, tokenizer, task.run.path("pairs"), seed=one.seed, here=task.here, out=out)
+
+
+def rank_floor(task: Task, name: str, out: Path) -> None:
+    from llmrec.rank.floors import FLOORS
+
+    larder = task.larder()
+    _rank_scorer(task, larder, FLOORS[name](larder), out)
+
+
+def rank_retriever(task: Task, out: Path) -> None:
+    """Ranks with the retriever; its first n become the two-stage candidates."""
+    from llmrec.rank.scorer import rank_catalogue
+    from llmrec.retriever.model import Retriever
+
+    larder = task.larder()
+    model = Retriever.load(task.run.path("retrieve") / "model", n_items=larder.n_items)
+    _rank_scorer(task, larder, model, out)
+    n = task.recipe.candidates.two_stage
+    if n is not None:
+        for fold in ("valid", "test"):
+            best = rank_catalogue(model, larder, larder.fold(fold), n, seed=task.recipe.seed)
+            best = best.filter(pl.col("rank") <= n)
+            offered = two_stage(best, n, seed=task.recipe.seed)
+            write_parquet(offered, out / f"{fold}_candidates.parquet")
+            write_parquet(best, out / ("two_stage.parquet" if fold == "test" else "valid_two_stage.parquet"))
+
+
+def rank_language(task: Task, one: ArmRun, out: Path) -> None:
+    """Ranks with a language arm; which of sum and mean becomes the score may be left to the validation queries."""
+    from llmrec.language.load import load_model
+    from llmrec.rank.fused import mean_metric
+    from llmrec.rank.language import rank_with
+
+    larder, recipe = task.larder(), one.recipe
+    encoder = task.encoder(recipe, larder)
+    model: Any = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
+    if recipe.objective is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, task.run.path(f"train/{one.name}") / "adapter").merge_and_unload()
+    folds, letters = {}, recipe.answer.style == "letter"
+    for fold in ("valid", "test"):
+        offered = {"uniform": _candidates(task, fold)}
+        if task.reranks and not letters:
+            offered["two_stage"] = pl.read_parquet(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
+        k = max(recipe.evaluate.at) if fold == "test" and not letters else None
+        folds[fold] = rank_with(model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries")
+    seed, name, primary = recipe.seed, one.arm, recipe.evaluate.primary
+    by = recipe.answer.rank_by or (recipe.objective.length if recipe.objective else "sum")
+    tried = {
+        how: mean_metric(folds["valid"].tables["uniform"].ranking(how, ranker=name, seed=seed), larder.fold("valid"), primary)
+        for how in ("sum", "mean")
+    }
+    if by == "validation":
+        by = max(tried, key=lambda how: tried[how])
+    for fold, said in folds.items():
+        for table, scores in said.tables.items():
+            file = table if fold == "test" else {"uniform": "valid", "two_stage": "valid_two_stage"}[table]
+            write_parquet(scores.ranking(by, ranker=name, seed=seed), out / f"{file}.parquet")
+    test = folds["test"]
+    if test.catalogue is not None:
+        write_parquet(test.catalogue.ranking("sum", ranker=name, seed=seed), out / "catalogue.parquet")
+    summary = {
+        "rank_by": by,
+        "validation": {f"{primary} by {how}": value for how, value in tried.items()},
+        "seconds": round(test.seconds, 2),
+        "users_per_second": round(test.queries_per_second, 2),
+        "nodes_per_query": test.nodes_per_query,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+
+
+def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
+    """Mixes retriever and language arm, the weight chosen on validation, separately for each kind of candidates."""
+    from llmrec.rank.fused import chosen_weight, fused
+
+    larder, recipe = task.larder(), task.recipe
+    sides = [task.run.path(f"rankings/{one.name}"), task.run.path("rankings/retriever")]
+    summary: dict[str, Any] = {"language": one.name}
+    for table, held in (("uniform", "valid"), ("two_stage", "valid_two_stage")):
+        if not all((side / f"{table}.parquet").exists() for side in sides):
+            continue
+        language, retriever = (read_ranking(side / f"{held}.parquet") for side in sides)
+        weight, values = chosen_weight(language, retriever, larder.fold("valid"), recipe.evaluate.primary, seed=recipe.seed)
+        language, retriever = (read_ranking(side / f"{table}.parquet") for side in sides)
+        mixed = fused(language, retriever, weight, seed=recipe.seed)
+        write_parquet(mixed, out / f"{table}.parquet")
+        if table == "two_stage":  # beyond the retriever's first n nothing is ranked: a target there is a miss
+            write_parquet(mixed, out / "catalogue.parquet")
+        summary[table] = {"weight_of_language": weight, "validation": values}
+    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+
+
+def evaluate(task: Task, out: Path) -> None:
+    from llmrec.evaluate.cost import cost
+    from llmrec.evaluate.evaluate import evaluate as judge
+    from llmrec.evaluate.evaluate import write_json
+
+    recipe = task.recipe
+    offered: dict[str, pl.DataFrame | None] = {"uniform": _candidates(task, "test"), "catalogue": None}
+    if task.reranks:
+        offered["two_stage"] = pl.read_parquet(task.run.path("rankings/retriever") / "test_candidates.parquet")
+    tables: dict[str, dict[str, list[pl.DataFrame]]] = {}
+    for table in offered:
+        for ranker, folders in _rankers(task).items():
+            files = [task.run.path(f"rankings/{folder}") / f"{table}.parquet" for folder in folders]
+            if all(file.exists() for file in files):
+                tables.setdefault(table, {})[ranker] = [read_ranking(file) for file in files]
+    write_json(cost(task.run.folder), out / "cost.json")
+    judge(
+        task.larder(),
+        tables,
+        offered,
+        recipe.evaluate,
+        seed=recipe.seed,
+        out=out,
+        arms=list(recipe.arms),
+        untuned=[one.arm for one in task.arms if one.recipe.objective is None],
+        method=recipe.split.method,
+    )
+
+
+def report(task: Task, out: Path) -> None:
+    from llmrec.report.report import write_report
+
+    write_report(task.run.folder, task.larder(), out, name=task.recipe.name)
+
+
+def prompt_of(task: Task, user: str) -> str:
+    """The prompt of a user's test query, as text, with token counts. Raises DataFault for an unknown user."""
+    from llmrec.pairs.sample import sample_prompt
+
+    larder = task.larder()
+    known = larder.users.filter(pl.col(KEY) == user)
+    queries = larder.fold("test").join(known, on=USER, how="semi")
+    if not queries.height:
+        some = ", ".join(larder.users[KEY].head(3).to_list())
+        raise DataFault(f"user {user} has no test query in {task.run.path('prepare')}; users there: {some}, ...")
+    encoder = task.encoder(task.recipe, larder)
+    query = queries.row(0, named=True)
+    offered = None
+    if encoder.template.lists_candidates:
+        offered = _candidates(task, "test").filter(pl.col(QUERY) == query[QUERY])["items"][0].to_list()
+    return sample_prompt(encoder, larder.contexts(queries)[0], candidates=offered, target=query["target"])
+
+
+def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
+    """A scorer's three rankings: validation and test candidates, and the catalogue."""
+    import time
+
+    from llmrec.rank.scorer import rank_candidates, rank_catalogue
+
+    seed, test = task.recipe.seed, larder.fold("test")
+    write_parquet(rank_candidates(scorer, larder, larder.fold("valid"), _candidates(task, "valid"), seed=seed), out / "valid.parquet")
+    write_parquet(rank_candidates(scorer, larder, test, _candidates(task, "test"), seed=seed), out / "uniform.parquet")
+    began = time.monotonic()
+    best = rank_catalogue(scorer, larder, test, max(task.recipe.evaluate.at), seed=seed)
+    seconds = time.monotonic() - began
+    write_parquet(best, out / "catalogue.parquet")
+    summary = {"seconds": round(seconds, 3), "users_per_second": round(test.height / max(seconds, 1e-9), 1)}
+    if hasattr(scorer, "parameters"):
+        summary["parameters"] = sum(p.numel() for p in scorer.parameters())
+    (out / "summary.json").write_text(json.dumps(summary))
+
+
+def _candidates(task: Task, fold: str) -> pl.DataFrame:
+    sets = pl.read_parquet(task.run.path("candidates") / "uniform.parquet")
+    return sets.join(task.larder().fold(fold), on=QUERY, how="semi")
+
+
+def _rankers(task: Task) -> dict[str, list[str]]:
+    """Ranker -> its folders, one a seed, floors first."""
+    found: dict[str, list[str]] = {}
+    asked = task.recipe.evaluate.rankers
+    for name in ("popularity", "recent", "transitions", "retriever"):
+        if name in asked:
+            found[name] = [name]
+    if "language" in asked:
+        for one in task.arms:
+            found.setdefault(one.arm, []).append(one.name)
+    if "fused" in asked:
+        found["fused"] = list(task.fused)
+    return found
+
+
+def _manifest(recipe: Recipe) -> dict[str, Any]:
+    if recipe.data.dataset is None:
+        return {}
+    from llmrec.data.manifest import read_manifest
+    from llmrec.resources import find
+
+    return read_manifest(find("data", recipe.data.dataset)).model_dump()
