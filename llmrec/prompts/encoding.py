@@ -12,10 +12,12 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from llmrec.errors import PromptFault
+from llmrec.prompts.budget import Search
 from llmrec.prompts.items import Candidate, Item, clean, defused
 from llmrec.prompts.template import Template
 from llmrec.prompts.tokens import Tokenizer, after, ids_of, with_bos, with_eos
@@ -35,22 +37,6 @@ class Prompt:
     """Its tokens, BOS included where the tokenizer has one; never more than the budget."""
     kept: int
     """Items of the context that it shows: the latest ones."""
-
-
-@dataclass(slots=True)
-class _Search:
-    """How many of a context's items fit: `fits` do, `over` do not, and both close in on each other."""
-
-    context: list[int]
-    candidates: list[int] | None
-    base: int
-    """Tokens without any item."""
-    tries: int
-    """Items to try next."""
-    over: int
-    fits: int = -1
-    rounds: int = 0
-    best: Prompt | None = None
 
 
 class Encoder:
@@ -154,67 +140,32 @@ class Encoder:
     def _fit(self, asked: list[tuple[list[int], list[int] | None]]) -> list[Prompt]:
         """The longest prompts within the budget, by real token counts, all searched side by side."""
         self._learn_costs(item for context, _ in asked for item in context)
-        bases = self._bases([offer for _, offer in asked])
-        searches = []
-        for (context, offer), base in zip(asked, bases, strict=True):
-            search = _Search(context, offer, base, tries=0, over=len(context) + 1)
-            search.tries = self._guess(search, self.budget - base, start=0)
-            searches.append(search)
-        pending = searches
+        searches = [
+            Search([self._costs[item] for item in context], base, self.budget)
+            for (context, _), base in zip(asked, self._bases([offer for _, offer in asked]), strict=True)
+        ]
+        best: list[Prompt | None] = [None] * len(asked)
+        pending = [*range(len(asked))]
         while pending:
-            texts = [self._render(s.context, s.tries, s.candidates) for s in pending]
-            for search, text, ids in zip(pending, texts, ids_of(self.tokenizer, texts), strict=True):
-                self._narrow(search, Prompt(text, with_bos(self.tokenizer, ids), search.tries))
-            pending = [s for s in pending if s.over - s.fits > 1]
-        return [self._found(search) for search in searches]
-
-    def _narrow(self, search: _Search, prompt: Prompt) -> None:
-        """Takes one measured prompt into account and chooses what to try next."""
-        room = self.budget - len(prompt.ids)
-        if room < 0:
-            search.over = prompt.kept
-        else:
-            search.fits, search.best = prompt.kept, prompt
-        if search.over - search.fits <= 1:
-            return
-        # Costs that have been right to the token for all the items shown are believed about the next one, too.
-        next_one = self._costs[search.context[-prompt.kept - 1]] if room >= 0 else 0
-        if next_one > room >= 0 and len(prompt.ids) == search.base + self._cost(search.context, prompt.kept):
-            search.over = prompt.kept + 1
-            return
-        # They also say where to look next; half way, after a few tries, makes sure that the search ends soon.
-        search.rounds += 1
-        aimed = self._guess(search, room, start=prompt.kept) if search.rounds < 4 else (search.fits + search.over) // 2
-        search.tries = min(max(aimed, search.fits + 1), search.over - 1)
-
-    def _guess(self, search: _Search, room: int, *, start: int) -> int:
-        """How many items should fit, if `start` of them leave `room` tokens (less than 0: they are too many)."""
-        context, kept = search.context, start
-        while room < 0 and kept > 0:
-            room += self._costs[context[-kept]]
-            kept -= 1
-        while kept < len(context) and self._costs[context[-kept - 1]] <= room:
-            kept += 1
-            room -= self._costs[context[-kept]]
-        return kept
-
-    def _cost(self, context: Sequence[int], kept: int) -> int:
-        return sum(self._costs[item] for item in context[len(context) - kept :])
-
-    def _found(self, search: _Search) -> Prompt:
-        if search.best is None:
-            bare = self._render(search.context, 0, search.candidates)
-            size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [bare])[0]))
-            raise PromptFault(
-                f"a prompt takes {size} tokens with no history at all, and prompt.budget is {self.budget}: "
-                "shorten the template, list fewer candidates, or raise prompt.budget."
-            )
-        if not search.best.ids:
+            texts = [self._render(asked[n][0], searches[n].tries, asked[n][1]) for n in pending]
+            for n, text, ids in zip(pending, texts, ids_of(self.tokenizer, texts), strict=True):
+                prompt = Prompt(text, with_bos(self.tokenizer, ids), kept=searches[n].tries)
+                if searches[n].measured(len(prompt.ids)):
+                    best[n] = prompt
+            pending = [n for n in pending if not searches[n].found]
+        if any(prompt is not None and not prompt.ids for prompt in best):
             raise PromptFault(
                 f"{self.template.where}: the prompt is empty, and the tokenizer has no BOS token to begin with. Begin "
                 "the template with a line of text."
             )
-        return search.best
+        return [prompt or self._too_long(*asked[n]) for n, prompt in enumerate(best)]
+
+    def _too_long(self, context: list[int], candidates: list[int] | None) -> NoReturn:
+        size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [self._render(context, 0, candidates)])[0]))
+        raise PromptFault(
+            f"a prompt takes {size} tokens with no history at all, and prompt.budget is {self.budget}: shorten the "
+            "template, list fewer candidates, or raise prompt.budget."
+        )
 
     def _render(self, context: list[int], kept: int, candidates: list[int] | None) -> str:
         shown = None
