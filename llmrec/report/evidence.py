@@ -43,7 +43,8 @@ class Evidence:
     """{"stages": [...], "rankers": {name: summary}}"""
     fingerprints: dict[str, str]
     """Stage -> what its result depends on, as a hash."""
-    pretraining: Rows
+    pretraining: dict[str, Rows]
+    """Each small model that the recipe built (mostly one, `pretrain`) -> its log."""
     tuning: dict[str, Rows]
     """Training run (arm, or arm and seed) -> its log."""
     fitting: dict[str, Rows]
@@ -76,8 +77,10 @@ class Evidence:
         """What sort of ranker a name stands for."""
         if ranker in FLOORS:
             return "floor"
-        if ranker in ("retriever", "fused"):
-            return "retriever" if ranker == "retriever" else "fused"
+        if ranker == "retriever":
+            return "retriever"
+        if ranker == "fused" or ranker.startswith("fused-"):
+            return "fused"
         stem, _, seed = ranker.rpartition("-s")
         return "language" if ranker in self.arms or (stem in self.arms and seed.isdecimal()) else "other"
 
@@ -126,7 +129,7 @@ def read_evidence(run: Path) -> Evidence:
         findings=_json(run / "evaluate" / "audit.json").get("findings", []),
         cost=stages,
         fingerprints=_fingerprints(run),
-        pretraining=_log(run / "pretrain" / "log.jsonl"),
+        pretraining={p.parent.name: _log(p) for p in sorted(run.glob("pretrain*/log.jsonl"))},
         tuning={p.parent.name: _log(p) for p in sorted(run.glob("train/*/train_log.jsonl"))},
         fitting={p.parent.name: _log(p) for p in sorted(run.glob("retrieve/*/log.jsonl"), reverse=True)},
     )

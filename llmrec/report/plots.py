@@ -16,6 +16,7 @@ from llmrec.report.evidence import Evidence, Rows
 from llmrec.report.figures import COLOURS, INK, MARKERS, PAPER, Picture, bare, draw
 from llmrec.report.words import SLICES, pretty, signed, table_title
 
+Curves = dict[str, list[tuple[float, float]]]
 LINES = ("-", "--", ":", "-.")
 
 
@@ -114,14 +115,15 @@ def look(evidence: Evidence, ranker: str) -> str:
 def training(evidence: Evidence) -> Picture | None:
     """Loss and quality while models were trained, one panel a question; None where no log says anything."""
     tuned = {name: rows for name, rows in evidence.tuning.items() if rows}
-    panels: list[tuple[str, str, str, dict[str, list[tuple[float, float]]], str]] = []
+    panels: list[tuple[str, str, str, Curves, str]] = []
 
-    def panel(title: str, x: str, y: str, curves: dict[str, list[tuple[float, float]]], kind: str) -> None:
+    def panel(title: str, x: str, y: str, curves: Curves, kind: str) -> None:
         curves = {name: points for name, points in curves.items() if points}
         if curves:
             panels.append((title, x, y, curves, kind))
 
-    panel("Language model, pre-training", "step", "loss", {"": points(evidence.pretraining, "step", "loss")}, "untuned")
+    built = {name: points(rows, "step", "loss") for name, rows in evidence.pretraining.items()}
+    panel("Language model, pre-training", "step", "loss", built, "untuned")
     losses = {name: points(rows, "step", "loss") for name, rows in tuned.items()}
     losses |= {f"{name}, validation": points(rows, "step", "eval_loss") for name, rows in tuned.items()}
     panel("Preference tuning: loss", "step", "loss", losses, "language")
@@ -154,7 +156,7 @@ def training(evidence: Evidence) -> Picture | None:
     return draw("training", alt, (7.6, 2.35 * math.ceil(len(panels) / min(2, len(panels)))), fill)
 
 
-def _curves(axes: Axes, curves: dict[str, list[tuple[float, float]]], colour: str) -> None:
+def _curves(axes: Axes, curves: Curves, colour: str) -> None:
     for (name, curve), line in zip(curves.items(), cycle(LINES), strict=False):
         marker = "o" if len(curve) < 12 else ""
         axes.plot(*zip(*curve, strict=True), line, marker=marker, markersize=3.5, color=colour, label=name or None)

@@ -54,8 +54,7 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
     stages, total = spent(evidence)
     return {
         "name": name,
-        # A sentence a candidate set; the first, on the headline set, is the one to read.
-        "verdict": re.split(r"(?<=\.) (?=On )", str(evidence.comparisons.get("verdict") or "Nothing was compared.")),
+        "verdict": sentences(evidence),
         "results": results(evidence),
         "pictures": drawn,
         "people": shown,
@@ -72,6 +71,11 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
         ],
         "recipe": _text(evidence.run / "recipe.yaml"),
     }
+
+
+def sentences(evidence: Evidence) -> list[str]:
+    """The verdict, a sentence a candidate set; the first, on the headline set, is the one to read."""
+    return re.split(r"(?<=\.) (?=On )", str(evidence.comparisons.get("verdict") or "Nothing was compared."))
 
 
 def render(template: str, facts: dict[str, Any]) -> str:

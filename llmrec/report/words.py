@@ -47,7 +47,7 @@ def signed(value: float) -> str:
 def seconds(value: float) -> str:
     """A duration.
 
-    >>> seconds(0.4), seconds(75), seconds(4000)
+    >>> seconds(0.4), seconds(75), seconds(4020)
     ('0.4 s', '1 min 15 s', '1 h 07 min')
     """
     if value < 10:

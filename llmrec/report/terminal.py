@@ -1,0 +1,64 @@
+"""What a run found, in a terminal: a table a candidate set, the verdict, and where the page is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from llmrec.report.evidence import Evidence, read_evidence
+from llmrec.report.report import sentences
+from llmrec.report.results import Result, results
+
+WIDTH = 100  # where stdout is no terminal and so has none
+
+
+def print_tables(run: Path, *, console: Console | None = None) -> None:
+    """Prints the tables, the verdict and the report's path to stdout. Raises RunFault where nothing was evaluated."""
+    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
+    evidence = read_evidence(run)
+    for result in results(evidence):
+        console.print(Text(f"\n{result.title} ({result.asked})", style="bold"))
+        console.print(_table(result))
+    console.print()
+    for sentence in sentences(evidence):
+        console.print(Text(sentence))
+    _warnings(evidence, console)
+    page = run / "report" / "index.html"
+    if page.is_file():
+        console.print()
+        # Not wrapped and not styled: a path is there to be copied.
+        console.print(Text(f"Report: {page.resolve()}"), soft_wrap=True)
+
+
+def _table(result: Result) -> Padding:
+    """The metric that decides with its interval, HR at 1 and at the deciding depth: what fits into eighty columns."""
+    depth = result.primary.partition("@")[2]
+    shown = [i for i, column in enumerate(result.columns) if column in (result.primary, "HR@1", f"HR@{depth}")]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("ranker", no_wrap=True)
+    for column in (result.columns[i] for i in shown):
+        table.add_column(f"{column} ★" if column == result.primary else column, justify="right", no_wrap=True)
+    for row in result.rows:
+        name = Text(row.ranker)
+        if row.tags:
+            name.append(f"  {', '.join(row.tags)}", style="dim")
+        cells = []
+        for column, cell in ((result.columns[i], row.cells[i]) for i in shown):
+            text = Text(cell.mean, style="bold" if cell.best else "")
+            if column == result.primary and cell.interval:
+                text.append(f"  [{cell.interval}]", style="dim")
+            cells.append(text)
+        table.add_row(name, *cells, style="dim" if row.look == "chance" else "")
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _warnings(evidence: Evidence, console: Console) -> None:
+    """What the audit wants read before anything is believed."""
+    for finding in evidence.findings:
+        if finding.get("level") == "disqualifies":
+            console.print(Text(f"Audit, {finding.get('where', '')}: {finding.get('what', '')}", style="bold red"))

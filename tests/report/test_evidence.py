@@ -1,0 +1,80 @@
+"""Reading a run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmrec.errors import RunFault
+from llmrec.report.evidence import read_evidence
+
+
+def test_a_run_that_was_not_evaluated_has_nothing_to_report(run: Path):
+    (run / "evaluate" / "metrics.json").unlink()
+    with pytest.raises(RunFault, match="Run `evaluate` first"):
+        read_evidence(run)
+
+
+def test_the_full_catalogue_comes_first(finished: Path):
+    assert list(read_evidence(finished).tables) == ["catalogue", "uniform"]
+
+
+def test_rankers_are_told_apart_by_what_they_are(finished: Path):
+    evidence = read_evidence(finished)
+    names = ["popularity", "retriever", "before", "orpo", "orpo-s8", "fused", "fused-s8", "theirs", "orpo-small"]
+    kinds = ["floor", "retriever", "language", "language", "language", "fused", "fused", "other", "other"]
+    assert [evidence.kind(name) for name in names] == kinds
+
+
+def test_the_last_tuned_arm_speaks_for_the_language_side(finished: Path):
+    evidence = read_evidence(finished)
+    assert evidence.spokesman(["retriever", "orpo", "before"]) == "orpo"
+    assert evidence.spokesman(["orpo-s8", "orpo-s7", "before"]) == "orpo-s7"
+    assert evidence.spokesman(["before"]) == "before"
+    assert evidence.spokesman(["retriever", "popularity"]) is None
+
+
+def test_the_best_floor_is_the_one_with_the_highest_primary_metric(finished: Path):
+    assert read_evidence(finished).best_floor("uniform") == "transitions"  # it knows every next film of the cinema
+
+
+def test_a_log_whose_last_line_was_cut_off_is_read_up_to_there(run: Path):
+    log = run / "train" / "orpo" / "train_log.jsonl"
+    whole = len(read_evidence(run).tuning["orpo"])
+    log.write_text(log.read_text() + '{"step": 99, "lo')
+    assert len(read_evidence(run).tuning["orpo"]) == whole
+
+
+def test_a_broken_line_inside_a_log_is_named(run: Path):
+    log = run / "pretrain" / "log.jsonl"
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([*lines[:3], "nonsense", *lines[3:]]))
+    with pytest.raises(RunFault, match=r"log\.jsonl:4: is not JSON"):
+        read_evidence(run)
+
+
+@pytest.mark.parametrize("name", ["evaluate/comparisons.json", "manifest.json"])
+def test_a_file_that_is_no_json_is_named(run: Path, name: str):
+    (run / name).write_text("{")
+    with pytest.raises(RunFault, match=name):
+        read_evidence(run)
+
+
+def test_parts_that_a_run_does_not_have_are_empty(run: Path):
+    for part in ("pretrain", "train", "retrieve", "prepare"):
+        shutil.rmtree(run / part)
+    (run / "manifest.json").unlink()
+    evidence = read_evidence(run)
+    assert evidence.pretraining == evidence.tuning == evidence.fitting == evidence.manifest == {}
+    assert evidence.items is None
+
+
+def test_cost_is_taken_from_the_evaluation_where_stages_left_no_record(run: Path):
+    for record in run.rglob("stage.json"):
+        record.unlink()
+    kept = {"stages": [{"stage": "train", "seconds": 5}], "rankers": {}}
+    (run / "evaluate" / "cost.json").write_text(json.dumps(kept))
+    assert read_evidence(run).cost == kept
