@@ -25,7 +25,7 @@ class Search:
         return self.over - self.fits <= 1
 
     def measured(self, size: int) -> bool:
-        """Takes into account what the prompt with `tries` items takes; says whether it fits, and sets the next `tries`."""
+        """Notes the size of the prompt with `tries` items; says whether it fits, and sets the next `tries`."""
         kept, room = self.tries, self.budget - size
         if room < 0:
             self.over = kept
