@@ -26,8 +26,8 @@ def test_rankings_of_the_same_queries_and_candidates_pass():
 def test_a_query_that_was_left_out_is_named():
     short = placing(CLUB, TABLE, 1, ranker="mine").filter(pl.col("query") != 3)
     assert refused(short) == (
-        "uniform: `mine` ranks 5 queries of 6; the first missing is query 3 of user 3. Rank the same queries to compare "
-        "them."
+        "uniform: `mine` ranks 5 queries of 6; the first missing is query 3 of user 3. Rank the same queries to "
+        "compare them."
     )
 
 

@@ -19,9 +19,23 @@ BEATS = re.compile(r"\bbeats\b")
 
 def between(low: float, difference: float, high: float, p: float = 0.0001, **given: object) -> Comparison:
     base = {
-        "a": "orpo", "b": "popularity", "metric": "ndcg@10", "mean_a": 0.5 + difference, "mean_b": 0.5,
-        "difference": difference, "low": low, "high": high, "p": p, "p_holm": p, "effect": 0.3,
-        "won": 60, "tied": 20, "lost": 20, "seeds_a": 1, "seeds_b": 1, "pairs": 21,
+        "a": "orpo",
+        "b": "popularity",
+        "metric": "ndcg@10",
+        "mean_a": 0.5 + difference,
+        "mean_b": 0.5,
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p": p,
+        "p_holm": p,
+        "effect": 0.3,
+        "won": 60,
+        "tied": 20,
+        "lost": 20,
+        "seeds_a": 1,
+        "seeds_b": 1,
+        "pairs": 21,
     }
     return Comparison(**{**base, **given})  # type: ignore[arg-type]
 
