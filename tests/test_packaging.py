@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import zipfile
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_a_wheel_ships_recipes_prompts_and_manifests(wheel: zipfile.ZipFile, fol
     ours = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*") if p.suffix in {".yaml", ".jinja"}}
     assert ours
     assert {f"{inside}/{path.as_posix()}" for path in ours} <= shipped
+
+
+def test_relative_paths_in_shipped_recipes_hold_in_a_wheel(wheel: zipfile.ZipFile):
+    """A recipe's `../data/sample/x.csv` starts at its own folder, which is llmrec/_recipes there."""
+    led = {
+        p for r in (ROOT / "recipes").rglob("*.yaml") for p in re.findall(r"\.\./data/(sample/[\w.]+)", r.read_text())
+    }
+    assert led
+    assert {f"llmrec/data/{path}" for path in led} <= set(wheel.namelist())
 
 
 def test_a_wheel_ships_types_templates_and_the_licence(wheel: zipfile.ZipFile):
