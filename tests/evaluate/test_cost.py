@@ -30,8 +30,11 @@ def test_stages_come_in_the_order_in_which_they_started(tmp_path: Path):
     found = cost(tmp_path)["stages"]
     assert [stage["stage"] for stage in found] == ["prepare", "train/orpo"]
     assert found[0] == {
-        "stage": "prepare", "seconds": 3.5, "peak_rss_gb": 0.5,
-        "started": "2026-01-01T10:00:01", "device": "cpu",
+        "stage": "prepare",
+        "seconds": 3.5,
+        "peak_rss_gb": 0.5,
+        "started": "2026-01-01T10:00:01",
+        "device": "cpu",
     }
 
 

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmrec.errors import RunFault
+from llmrec.evaluate.of_run import read_run
+from llmrec.ranking import write_parquet
+from tests.evaluate.club import club, listing, offered, placing
+
+CLUB = club(members=30)
+TABLE = offered(CLUB, 5)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with two seeds of one arm, a floor, and a ranker of somebody else's."""
+    CLUB.write(tmp_path / "prepare")
+    write_parquet(TABLE, tmp_path / "candidates" / "uniform.parquet")
+    (tmp_path / "recipe.yaml").write_text(
+        "name: club\nseed: 3\nsplit: {method: last}\narms: {raw: {}, orpo: {}}\nevaluate: {at: [1, 5]}\n"
+    )
+    for rank, folder in enumerate(("yours", "orpo-s3", "orpo-s4", "raw", "popularity"), start=1):
+        ranking = placing(CLUB, TABLE, rank, ranker=folder)
+        write_parquet(ranking, tmp_path / "rankings" / folder / "uniform.parquet")
+        write_parquet(ranking, tmp_path / "rankings" / folder / "valid.parquet")
+    write_parquet(listing(CLUB, 1, ranker="raw"), tmp_path / "rankings" / "raw" / "catalogue.parquet")
+    return tmp_path
+
+
+def test_a_run_comes_back_table_by_table(run: Path):
+    held = read_run(run)
+    assert list(held.rankings["uniform"]) == ["popularity", "raw", "orpo", "yours"]
+    assert list(held.rankings["catalogue"]) == ["raw"]
+    assert set(held.rankings) == {"uniform", "catalogue"}
+    assert held.candidates["catalogue"] is None
+    assert (held.method, held.arms, held.depth, held.seed) == ("last", ["raw", "orpo"], 5, 3)
+
+
+def test_seeds_of_an_arm_are_one_ranker_in_their_order(run: Path):
+    held = read_run(run)
+    first, second = (ranking["ranker"][0] for ranking in held.rankings["uniform"]["orpo"])
+    assert (first, second) == ("orpo-s3", "orpo-s4")
+
+
+def test_a_table_without_candidates_is_named(run: Path):
+    (run / "candidates" / "uniform.parquet").unlink()
+    with pytest.raises(RunFault, match=r"candidates/uniform\.parquet: missing"):
+        read_run(run)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
+    with pytest.raises(RunFault, match="is not a run folder"):
+        read_run(tmp_path)
+
+
+def test_a_run_without_rankings_says_what_to_do(run: Path):
+    for path in run.glob("rankings/*/*.parquet"):
+        path.unlink()
+    with pytest.raises(RunFault, match="has no rankings yet; run `llmrec rank` first"):
+        read_run(run)
