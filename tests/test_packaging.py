@@ -39,7 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 )
 def test_a_wheel_ships_recipes_prompts_and_manifests(wheel: zipfile.ZipFile, folder: str, inside: str):
     shipped = {name for name in wheel.namelist() if name.startswith(f"{inside}/")}
-    ours = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*") if p.suffix in {".yaml", ".jinja"}}
+    ours = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*") if p.suffix in {".yaml", ".jinja", ".csv"}}
     assert ours
     assert {f"{inside}/{path.as_posix()}" for path in ours} <= shipped
 
