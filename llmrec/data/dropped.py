@@ -38,7 +38,8 @@ class Dropped:
 
     def counts(self) -> dict[str, int]:
         """Rows a reason, the most frequent first."""
-        counted = self.table().group_by("reason").len().sort("len", "reason", descending=[True, False])
+        reasons = pl.concat([pl.DataFrame(schema=SCHEMA), *self.parts]).select("reason")
+        counted = reasons.group_by("reason").len().sort("len", "reason", descending=[True, False])
         return dict(zip(counted["reason"].to_list(), counted["len"].to_list(), strict=True))
 
     def words(self) -> str:

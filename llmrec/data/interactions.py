@@ -83,10 +83,10 @@ def times(column: pl.Series, *, where: str) -> pl.Series:
         return column.cast(pl.Int64, strict=False)
     text = column.cast(pl.String, strict=False).str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
+    given = int((text != "").sum())
+    are_numbers = 2 * (len(numbers) - numbers.null_count()) > given  # one stray number does not make dates numbers
     numbers = numbers.set((~numbers.is_finite() | (numbers.abs() > 9e18)).fill_null(True), None)
-    given = len(text) - text.is_in(NO_VALUE).sum() - text.null_count()
-    numeric = numbers.len() - numbers.null_count()
-    if numeric * 2 > given:
+    if are_numbers and numbers.null_count() < len(numbers):
         if bool((numbers.drop_nulls() % 1 != 0).any()):
             return (numbers * 1e6).round().cast(pl.Int64)
         return text.cast(pl.Int64, strict=False).fill_null(numbers.cast(pl.Int64))

@@ -11,9 +11,10 @@ import yaml
 
 from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import readers
+from llmrec.data.fetching import sha256_of
 from llmrec.data.interactions import NO_VALUE, RATING, times
 from llmrec.data.manifest import Table
-from llmrec.data.sources import has_header, sha256_of
+from llmrec.data.sources import has_header
 from llmrec.errors import DataFault
 
 # Names that people give, most telling first; `user_id`, `userId` and `User` read the same.

@@ -26,6 +26,7 @@ FORMATS: dict[str, Format] = {
     "ndjson": "jsonl", "json": "jsonl", "parquet": "parquet", "pq": "parquet",
 }  # fmt: skip
 SEPARATORS: dict[Format, str] = {"csv": ",", "tsv": "\t", "inter": "\t", "dat": "::"}
+HEAD = 1 << 22  # bytes that are looked at for column names
 UNIT = "\x1f"  # stands in for separators of several characters, which polars' reader does not take
 
 
@@ -57,11 +58,7 @@ def header(path: Path, table: Table) -> list[str]:
     kind = format_of(path, table)
     if kind == "parquet":
         return list(_parquet(path).collect_schema())
-    content = _content(path, table)
-    if kind == "jsonl":
-        return _keys(content, path)
-    separator = _separator(content, kind, table)
-    return _names(content, separator, kind, table)
+    return _header(_content(path, table, HEAD), path, kind, table)
 
 
 def read(path: Path, table: Table, columns: Mapping[str, str]) -> Rows:
@@ -69,14 +66,14 @@ def read(path: Path, table: Table, columns: Mapping[str, str]) -> Rows:
 
     Raises DataFault where the file is missing, empty, of another format than it says, or lacks a column.
     """
-    found = header(path, table)
+    kind = format_of(path, table)
+    content = b"" if kind == "parquet" else _content(path, table)
+    found = header(path, table) if kind == "parquet" else _header(content, path, kind, table)
     for ours, theirs in columns.items():
         if theirs not in found:
             raise DataFault(missing(path, ours, theirs, found))
-    kind = format_of(path, table)
     if kind == "parquet":
         return _read_parquet(path, columns)
-    content = _content(path, table)
     if kind == "jsonl":
         rows = _read_jsonl(content, columns)
     else:
@@ -102,12 +99,19 @@ def missing(path: Path, ours: str, theirs: str, found: list[str]) -> str:
     )
 
 
-def _content(path: Path, table: Table) -> bytes:
-    """The file as UTF-8 bytes (still unchecked), unpacked, without a byte-order mark."""
+def _header(content: bytes, path: Path, kind: Format, table: Table) -> list[str]:
+    if kind == "jsonl":
+        return _keys(content, path)
+    return _names(content, _separator(content, kind, table), kind, table)
+
+
+def _content(path: Path, table: Table, limit: int = -1) -> bytes:
+    """The file, or its first `limit` bytes, as UTF-8 (still unchecked), unpacked, without a byte-order mark."""
     if path.is_dir():
         raise DataFault(f"{path}: is a folder; give a file.")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(limit)
     except FileNotFoundError:
         raise DataFault(f"{path}: there is no such file.") from None
     except (OSError, EOFError, zlib.error) as fault:
@@ -178,7 +182,7 @@ def _read_delimited(
 def _keys(content: bytes, path: Path) -> list[str]:
     """Keys of the first thousand objects, in order of appearance."""
     keys: dict[str, None] = {}
-    for line in content[: 1 << 24].splitlines()[:1000]:
+    for line in content[:HEAD].splitlines()[:1000]:
         try:
             thing = json.loads(line)
         except (ValueError, UnicodeDecodeError):

