@@ -62,6 +62,15 @@ def find(kind: Kind, name_or_path: str | Path, *, here: Path | None = None) -> P
     raise UserError(f"{asked}: {unknown(kind, asked)}")
 
 
+def beside(here: Path, path: str) -> Path | None:
+    """The existing file or folder that a relative path in a recipe in `here` means, or None."""
+    if (here / path).exists():
+        return here / path
+    # In a wheel, recipes/ and data/ lie side by side under other names.
+    inside = folder("data") / path.removeprefix("../data/")
+    return inside if path.startswith("../data/") and inside.exists() else None
+
+
 def short(kind: Kind, asked: str) -> str:
     """`recipes/quickstart.yaml` as people type it, to the short name `quickstart`."""
     name = Path(asked).as_posix().removeprefix("./").removesuffix(SUFFIX[kind])

@@ -68,7 +68,8 @@ def schema_of(hint: Any) -> dict[str, Any] | None:
 
 
 def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    different = [schema for n, schema in enumerate(schemas) if schema not in schemas[:n]]
+    flat = [one for schema in schemas for one in schema.get("anyOf", [schema])]
+    different = [schema for n, schema in enumerate(flat) if schema not in flat[:n]]
     return different[0] if len(different) == 1 else {"anyOf": different}
 
 

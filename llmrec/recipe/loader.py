@@ -47,6 +47,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Load
             source.put(override)
         except RecipeFault as fault:
             wrong += fault.faults
+    rooted(source.value, path.parent, astray=True)
     faults = [*source.faults, *faults_in(source.value), *_unknown_names(source.value, path.parent)]
     if faults or wrong:
         raise RecipeFault([*_lines(source, faults), *wrong])
@@ -67,16 +68,21 @@ def dump_recipe(recipe: Recipe, *, here: Path | None = None) -> str:
     return f"# Every default filled in; in train and lora, what is not named has the default of {made}.\n{text}"
 
 
-def rooted(values: dict[str, Any], here: Path) -> dict[Key, str]:
-    """Makes relative paths to existing files absolute, in place; gives key path -> new value for those that changed."""
+def rooted(values: dict[str, Any], here: Path, *, astray: bool = False) -> dict[Key, str]:
+    """Makes relative paths to existing files absolute, in place; gives key path -> new value for those that changed.
+
+    `astray`: only those that would not be found from `here` (the sample data of a recipe inside a wheel).
+    """
     changed: dict[Key, str] = {}
     for key in PATHS:
         inner: Any = values
         for part in key[:-1]:
             inner = inner.get(part) if isinstance(inner, dict) else None
         value = inner.get(key[-1]) if isinstance(inner, dict) else None
-        if isinstance(value, str) and not Path(value).is_absolute() and (here / value).exists():
-            inner[key[-1]] = changed[key] = os.path.abspath(here / value)
+        if isinstance(value, str) and value and not Path(value).is_absolute():
+            meant = resources.beside(here, value)
+            if meant is not None and not (astray and meant == here / value):
+                inner[key[-1]] = changed[key] = os.path.abspath(meant)
     return changed
 
 

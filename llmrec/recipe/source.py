@@ -18,6 +18,8 @@ from llmrec.recipe.words import kind
 
 Key = tuple[str | int, ...]
 COMMAND_LINE = "command line"
+CORE = "tag:yaml.org,2002:"
+PLAIN = {f"{CORE}map", f"{CORE}seq"}
 HINTS = {
     r"found character '\t'": "Indent with spaces, not tabs",
     "cannot start any token": "Put the value in quotes",
@@ -155,6 +157,8 @@ class _Reader:
             self.faults.append((key, f"refers to itself (alias of line {node.start_mark.line + 1})"))
             return None
         around = (*around, id(node))
+        if not plain and node.tag not in PLAIN:
+            self.faults.append((key, f"the tag {node.tag.replace(CORE, '!!')} cannot be read; leave it out"))
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, key, around)
         if isinstance(node, yaml.SequenceNode):
@@ -167,7 +171,7 @@ class _Reader:
         merged: dict[str, Any] = {}
         for name, child in node.value:
             line = name.start_mark.line + 1
-            if name.tag == "tag:yaml.org,2002:merge":
+            if name.tag == f"{CORE}merge":
                 for one in reversed(child.value) if isinstance(child, yaml.SequenceNode) else [child]:
                     below = self.value(one, key, line, around)
                     merged |= below if isinstance(below, dict) else {}
