@@ -22,6 +22,7 @@ from llmrec.data.catalogue import catalogue
 from llmrec.data.dropped import Dropped
 from llmrec.data.histories import codes, core, histories, in_order, without_repeats
 from llmrec.data.opening import opened
+from llmrec.data.salvage import NOT_UTF8
 from llmrec.data.summary import Summary, summarised
 from llmrec.errors import DataFault, RunFault
 from llmrec.progress import note
@@ -106,6 +107,8 @@ def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path
     summary.write(out / "summary.json")
     if summary.dropped:
         note(f"prepare: left out {dropped.words()} (see {out / 'dropped.parquet'})")
+    if NOT_UTF8 in summary.dropped:
+        note("prepare: if the file is Latin-1 throughout, convert it: iconv -f latin1 -t utf-8")
     return summary
 
 
