@@ -22,7 +22,7 @@ from llmrec.rng import rng_for
 
 ALPHA = 0.05
 FLIPS = 10_000
-MANY_USERS = 20_000  # from here on the sign-flip distribution is its normal limit to more digits than FLIPS resolves
+MANY_USERS = 2_000  # with so many users who differ, the normal limit is as exact as FLIPS draws are
 EQUAL = 1e-12  # sums of the same numbers in another order differ by less
 
 Array = npt.NDArray[np.float64]
@@ -142,14 +142,13 @@ def find(comparisons: list[Comparison], a: str, b: str) -> Comparison | None:
 def sign_flip(differences: Array, *, flips: int = FLIPS, seed: int) -> Array:
     """Two-sided p of "users' differences are symmetric about 0" for each column of (users, pairs).
 
-    Monte Carlo with the observed signs among the draws, so that p is never 0 (Phipson and Smyth 2010).
+    Monte Carlo with the observed signs among the draws, so that p is never 0 (Phipson and Smyth 2010); for pairs that
+    differ on more than MANY_USERS users, its normal limit.
     """
     users = len(differences)
-    seen = np.abs(differences.sum(axis=0))
     if users > MANY_USERS:
-        spread = np.sqrt((differences**2).sum(axis=0))
-        z = np.divide(seen, spread, out=np.zeros_like(seen), where=spread > 0)
-        return np.array([math.erfc(v / math.sqrt(2)) for v in z])
+        return np.array([_by_limit(column, flips=flips, seed=seed) for column in differences.T])
+    seen = np.abs(differences.sum(axis=0))
     rng = rng_for(seed, "sign flip")
     as_far = np.ones(differences.shape[1])
     block = max(1, BLOCK // max(users, 1))
@@ -158,6 +157,14 @@ def sign_flip(differences: Array, *, flips: int = FLIPS, seed: int) -> Array:
         signs = rng.integers(0, 2, size=(min(block, flips - start), users), dtype=np.int8) * 2.0 - 1.0
         as_far += (np.abs(signs @ differences) >= near).sum(axis=0)
     return as_far / (flips + 1)
+
+
+def _by_limit(column: Array, *, flips: int, seed: int) -> float:
+    """The p of one pair, by its normal limit unless too few users differ: those who do not have no sign to flip."""
+    column = column[column != 0]
+    if len(column) <= MANY_USERS:
+        return float(sign_flip(column[:, None], flips=flips, seed=seed)[0])
+    return math.erfc(abs(float(column.sum())) / math.sqrt(2 * float((column**2).sum())))
 
 
 def holm(ps: list[float]) -> list[float]:

@@ -63,7 +63,8 @@ class Case:
         contexts = self.larder.contexts(self.queries)
         rows = np.repeat(np.arange(len(contexts)), [len(context) for context in contexts])
         items = np.concatenate([*contexts, np.empty(0, dtype=np.int32)]).astype(np.int64)
-        return np.unique(rows * np.int64(self.larder.n_items) + items)
+        keys = np.sort(rows * np.int64(self.larder.n_items) + items)
+        return keys[np.diff(keys, prepend=-1) > 0]
 
     def keys(self, table: pl.DataFrame) -> npt.NDArray[np.int64]:
         """One number for each (query, item) row of a table."""
@@ -75,7 +76,11 @@ class Case:
 
     def is_seen(self, table: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Whether the user of each (query, item) row had met the item when asked."""
-        return np.isin(self.keys(table), self.seen)
+        keys = self.keys(table)
+        if not len(self.seen):
+            return np.zeros(len(keys), dtype=bool)
+        # Not np.isin, which would sort both sides again for every ranking.
+        return np.asarray(self.seen[np.searchsorted(self.seen, keys).clip(max=len(self.seen) - 1)] == keys)
 
 
 def share(part: float, whole: float) -> str:

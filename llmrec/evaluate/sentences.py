@@ -67,7 +67,7 @@ def relation(c: Comparison, *, of: str = "") -> str:
         return f"is below {b} by {_span(c.turned())}"
     if c.outcome == "behind":
         return f"is behind {b} by {_span(c.turned())}, though not after correction for {c.pairs} comparisons"
-    return f"cannot be told from {b}: {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]"
+    return f"cannot be told from {b}: {_signed(c.difference)} [{_signed(c.low)}, {_signed(c.high)}]"
 
 
 def verdict(
@@ -125,6 +125,11 @@ def _against_floor(c: Comparison, *, again: bool = False) -> str:
     if c.outcome == "level" and c.difference < 0:
         return words.replace("cannot be told from", "does not clear", 1)
     return words
+
+
+def _signed(number: float) -> str:
+    words = f"{number:+.3f}"
+    return words if float(words) else "0.000"
 
 
 def _span(c: Comparison) -> str:

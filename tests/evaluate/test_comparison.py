@@ -81,6 +81,14 @@ def test_many_users_need_no_flips(monkeypatch: pytest.MonkeyPatch):
     assert 0.01 < drawn < 0.5
 
 
+def test_users_who_do_not_differ_weigh_nothing(monkeypatch: pytest.MonkeyPatch):
+    """Six of many users differ, five of them one way: 14 of 64 sign patterns go as far."""
+    few = np.array([1.0, 1.0, 1.0, 1.0, 1.0, -1.0])
+    monkeypatch.setattr(comparison, "MANY_USERS", 500)
+    assert sign_flip(np.append(few, np.zeros(900))[:, None], seed=7)[0] == pytest.approx(14 / 64, abs=0.02)
+    assert sign_flip(np.zeros((900, 1)), seed=7)[0] == 1
+
+
 def test_holm_is_strict_first_and_never_falls():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0]

@@ -66,6 +66,10 @@ def test_an_interval_with_0_in_it_is_not_a_win():
     assert "orpo (NDCG@10 0.504) cannot be told from popularity (0.500): +0.004 [-0.010, +0.018]" in words
 
 
+def test_nothing_is_not_written_as_minus_nothing():
+    assert relation(between(-0.0001, -0.00001, 0.01)).endswith(": 0.000 [0.000, +0.010]")
+
+
 def test_a_win_that_the_number_of_comparisons_takes_away_is_not_a_win():
     words = sentence(between(0.001, 0.02, 0.04, p=0.2), CANDIDATES)
     assert "is ahead of popularity (0.500) by 0.020 [0.001, 0.040], though not after correction for 21" in words
