@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEM, ITEMS, TIME, TIMES, TRAIN
+from llmrec.data.larder import Larder
 from llmrec.rank.scorer import Scorer
-
-if TYPE_CHECKING:
-    from llmrec.data.larder import Larder
 
 RECENT_SECONDS = 30 * 24 * 3600  # of training data that `recent` counts
 RECENT_SHARE = 0.1  # of each user's training interactions that it counts where there are no times
@@ -128,8 +125,8 @@ class Transitions:
         n_items = len(self.counts)
         total = np.zeros(len(contexts) * n_items)
         for d in range(1, WINDOW + 1):
-            rows = [r for r, context in enumerate(contexts) if len(context) >= d]
-            before = np.array([contexts[r][-d] for r in rows], dtype=np.int64)
+            rows = np.flatnonzero([len(context) >= d for context in contexts]).astype(np.int64)
+            before = np.array([context[-d] for context in contexts if len(context) >= d], dtype=np.int64)
             lengths = self.starts[before + 1] - self.starts[before]
             # Every follower of every item, flat: where its item's followers begin, plus how many came before it.
             within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)

@@ -7,18 +7,16 @@ it in batches, so that queries x items is never held at once, and give what it s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEMS, QUERY, TIME
+from llmrec.data.larder import Larder
 from llmrec.errors import RankingFault
 from llmrec.progress import track
 from llmrec.ranking import QUERIES_SCHEMA, RANKING_SCHEMA, ranked
-
-if TYPE_CHECKING:
-    from llmrec.data.larder import Larder
 
 OFFERED = "offered"
 CELLS = 1 << 23  # scores held at once: 32 MB of float32

@@ -29,12 +29,25 @@ class Gated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._finish(x, self.mixer(self.mixer_norm(x)))
 
-    def extend(self, x: Tensor, state: MixerState, lengths: Tensor | None) -> tuple[Tensor, MixerState]:
-        """As forward, going on from a state; `lengths` (b,) where rows are padded on the right."""
+    def start(self, rows: int) -> MixerState:
+        """The mixer's state before anything came."""
+        return self.mixer.start(rows)
+
+    def extend(
+        self, x: Tensor, state: MixerState, lengths: Tensor | None, at: Tensor | None = None
+    ) -> tuple[Tensor, MixerState]:
+        """As forward, going on from a state; `lengths` (b,) where rows are padded on the right.
+
+        With `at` (b,), one position a row is finished and given: (b, 1, d).
+        """
         mixed, state = self.mixer.extend(self.mixer_norm(x), state, lengths)
+        if at is not None:
+            where = at[:, None, None].expand(-1, 1, x.shape[2])
+            x, mixed = x.gather(1, where), mixed.gather(1, where)
         return self._finish(x, mixed), state
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = x + torch.sigmoid(self.mixer_gate(x)) * self.dropout(mixed)
         gate, up = self.ff_in(self.ff_norm(x)).chunk(2, -1)
-        return x + torch.sigmoid(self.ff_gate(x)) * self.dropout(self.ff_out(F.silu(gate) * up))
+        thought: Tensor = self.dropout(self.ff_out(F.silu(gate) * up))
+        return x + torch.sigmoid(self.ff_gate(x)) * thought

@@ -57,8 +57,8 @@ def fit(
 ) -> Retriever:
     """A retriever fitted on `histories` (item codes, oldest first), saved in `out`.
 
-    `valid` holds contexts and their targets: after each epoch the whole catalogue is ranked for them, seen items left out,
-    and the weights with the best NDCG@10 are kept; without it, the last weights are. `words` say what is being fitted.
+    `valid` holds contexts and their targets: after each epoch the whole catalogue is ranked for them, seen items left
+    out, and the weights with the best NDCG@10 are kept; without it, the last weights are. `words` say what is fitted.
     Raises DataFault when there is nothing to learn from, TrainingFault when the loss is not finite.
     """
     histories = [np.asarray(h, dtype=np.int64) for h in histories]
@@ -144,11 +144,11 @@ def _epoch(
         loss = LOSSES[section.loss](vectors, model.items.weight, items[asked].to(device))
         if not torch.isfinite(loss):
             raise TrainingFault(
-                f"retriever: the loss is {loss.item()} in epoch {number}, step {step + 1}. Lower retriever.learning_rate "
-                f"({section.learning_rate:g})."
+                f"retriever: the loss is {loss.item()} in epoch {number}, step {step + 1}. Lower "
+                f"retriever.learning_rate ({section.learning_rate:g})."
             )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), NORM)
         done = (number - 1 + step / len(batches)) / section.epochs
         for group in optimizer.param_groups:
@@ -175,7 +175,7 @@ def _share(done: float) -> float:
 
 
 def _optimizer(model: Retriever, section: Section) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: not norms, biases, A_log, D, dt_bias or the start vector, all of one dimension."""
+    """AdamW that decays matrices only; norms, biases, A_log, D, dt_bias and the start vector have one dimension."""
     groups = [
         {"params": [w for w in model.parameters() if w.dim() > 1], "weight_decay": section.weight_decay},
         {"params": [w for w in model.parameters() if w.dim() <= 1], "weight_decay": 0.0},

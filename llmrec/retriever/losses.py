@@ -18,11 +18,11 @@ ROWS = 64  # of a block at least: thinner matrix products waste what the cache s
 def cross_entropy(vectors: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean over rows of -log softmax(vectors items^T)[target]: exact over the catalogue, never r x v at once.
 
-    vectors: (r, d); items: (v, d); targets: (r,). Rows go block by block, and the gradient of a block is taken while its
-    probabilities are at hand, so that nothing is kept or computed twice (the idea of Liger's fused linear cross-entropy).
-    The gradient can be taken once, and not through itself.
+    vectors: (r, d); items: (v, d); targets: (r,). Rows go block by block, and the gradient of a block is taken while
+    its probabilities are at hand, so that nothing is kept or computed twice (the idea of Liger's fused linear
+    cross-entropy). The gradient itself has no gradient.
     """
-    loss: Tensor = _CrossEntropy.apply(vectors, items, targets)
+    loss: Tensor = _CrossEntropy.apply(vectors, items, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -49,7 +49,8 @@ class _CrossEntropy(torch.autograd.Function):
         if by_vector is not None and by_item is not None:
             ctx.save_for_backward(by_vector, by_item)
         ctx.rows = max(1, len(vectors))
-        return total / ctx.rows
+        mean: Tensor = total / ctx.rows
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -4,7 +4,7 @@
     mixer.extend(x, state)       the same, going on from `state`, giving the state to go on from
     mixer.start(rows)            the state before anything came
 
-Letters of shapes: b rows, l positions, d width, e inner width, h heads, p channels a head, n numbers of state a channel.
+Letters of shapes: b rows, l positions, d width, e inner width, h heads, p channels a head, n numbers of state each.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ TAPS = 4
 class SSD(nn.Module):
     """Mamba-2's mixer: a gate, a short convolution, and a state space whose step size depends on the item.
 
-    Laid out as in Dao and Gu 2024 (arXiv 2405.21060), B and C shared by all heads. Two things differ from language models:
-    step sizes begin log-uniform between 1 / `max_length` and 1, so that heads remember from one item to a whole history
-    (a language model's 0.001 to 0.1 is made for thousands of tokens), and A begins at -1, so that the step size alone
-    says how long. Public recommenders on Mamba lose this start: they redraw every layer and set its bias to zero.
+    Laid out as in Dao and Gu 2024 (arXiv 2405.21060), B and C shared by all heads. Two things differ from language
+    models: step sizes begin log-uniform between 1 / `max_length` and 1, so that heads remember from one item to a whole
+    history (a language model's 0.001 to 0.1 is made for thousands of tokens), and A begins at -1, so that the step size
+    alone says how long. Public recommenders on Mamba lose this start: they redraw every layer and zero its bias.
     """
 
     def __init__(self, section: Section) -> None:

@@ -26,7 +26,7 @@ from llmrec.retriever.mixers import MixerState
 from llmrec.retriever.states import State, padded
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-POSITIONS = 1 << 14  # items, padding included, that go through the blocks at once when nothing is learned
+POSITIONS = 1 << 12  # items, padding included, that go through the blocks at once when nothing is learned
 SEGMENT = 1 << 11  # items of one history at once; a longer one is continued from its state
 
 Items = Sequence[int] | np.ndarray
@@ -35,8 +35,9 @@ Items = Sequence[int] | np.ndarray
 class Retriever(nn.Module):
     """Scores every item of a catalogue as the next of a history; follows a user event by event.
 
-    Every history begins with a start vector, so that the first item is learned like any other and an empty history has an
-    answer. There are no positions: a history may be longer than `max_length`, which only bounds what fitting sees at once.
+    Every history begins with a start vector, so that the first item is learned like any other and an empty history has
+    an answer. Nothing counts positions: a history may be longer than `max_length`, which bounds only what fitting sees
+    at once.
     """
 
     name = "retriever"
@@ -101,8 +102,8 @@ class Retriever(nn.Module):
         """
         if state.model != self.fingerprint:
             raise ModelFault(
-                f"state: made by weights {state.model}, and these are {self.fingerprint}. States do not outlive a refit: "
-                "make a new one from the history, with `state`."
+                f"state: made by weights {state.model}, and these are {self.fingerprint}. States do not outlive a "
+                "refit: make a new one from the history, with `state`."
             )
         flat = len(state) == 1 and all(np.ndim(item) == 0 for item in items)
         more = [np.asarray(row, dtype=np.int64).reshape(-1) for row in ([items] if flat else items)]
@@ -174,6 +175,9 @@ class Retriever(nn.Module):
         model.load_state_dict(weights)
         return model.eval()
 
+    def _stack(self) -> list[Gated]:
+        return [block for block in self.blocks if isinstance(block, Gated)]
+
     def _embedded(self, items: Tensor, *, begin: bool) -> Tensor:
         x = self.items(items)
         if begin:
@@ -182,7 +186,7 @@ class Retriever(nn.Module):
 
     def _new(self, rows: int) -> State:
         """Users of whom nothing is known, before even the start vector."""
-        layers = tuple(block.mixer.start(rows) for block in self.blocks)
+        layers = tuple(block.start(rows) for block in self._stack())
         return State(layers, self.begin.new_zeros(rows, len(self.begin)), self.fingerprint)
 
     def _continued(self, state: State, histories: list[np.ndarray], *, begin: bool) -> State:
@@ -191,23 +195,25 @@ class Retriever(nn.Module):
         for start in range(0, max(longest, int(begin)), SEGMENT):
             items, lengths = (t.to(self.begin.device) for t in padded([h[start : start + SEGMENT] for h in histories]))
             first = begin and start == 0
-            x, layers = self._embedded(items, begin=first), []
+            x = self._embedded(items, begin=first)
+            layers: list[MixerState] = []
             lengths = lengths + first
-            for block, before in zip(self.blocks, state.layers, strict=True):
-                x, after = block.extend(x, before, lengths)
+            last = (lengths - 1).clamp(min=0)
+            for block, before in zip(self._stack(), state.layers, strict=True):
+                # Of the last block, only each user's last position is asked for.
+                x, after = block.extend(x, before, lengths, last if len(layers) == len(self.blocks) - 1 else None)
                 layers.append(after)
-            last = x[torch.arange(len(x)), (lengths - 1).clamp(min=0)]
-            vectors = torch.where((lengths > 0)[:, None], self.norm_out(last), state.vectors)
+            vectors = torch.where((lengths > 0)[:, None], self.norm_out(x[:, 0]), state.vectors)
             state = State(tuple(layers), vectors, state.model)
         return state
 
     def _check(self, histories: Sequence[np.ndarray]) -> None:
         for row, history in enumerate(map(np.asarray, histories)):
-            if history.size and not (0 <= int(history.min()) and int(history.max()) < self.n_items):
-                wrong = history[(history < 0) | (history >= self.n_items)][0]
+            unknown = history[(history < 0) | (history >= self.n_items)]
+            if len(unknown):
                 raise ModelFault(
-                    f"history {row}: item {wrong} is not in the catalogue, whose {self.n_items:,} items have codes 0 to "
-                    f"{self.n_items - 1}. Leave it out, or fit the retriever on a catalogue that has it."
+                    f"history {row}: item {unknown[0]} is not in the catalogue; its {self.n_items:,} items have codes "
+                    f"0 to {self.n_items - 1}. Leave it out, or fit the retriever on a catalogue that has it."
                 )
 
     @contextmanager

@@ -2,10 +2,10 @@
 
     state_t = exp(dt_t A) state_{t-1} + dt_t x_t B_t^T          y_t = state_t C_t
 
-`parallel` is for training, `extend` carries a state over a chunk of any length, `step` over one position. Each head decays
-by one number a position, so the sum over the past is a matrix product with a decaying causal mask (Dao and Gu 2024,
-arXiv 2405.21060, section 6): quadratic within a chunk, and from chunk to chunk a state. Everything is a batched matrix
-product; there is no native code and no loop over positions.
+`parallel` is for training, `extend` carries a state over a chunk of any length, `step` over one position. Each head
+decays by one number a position, so the sum over the past is a matrix product with a decaying causal mask (Dao and Gu
+2024, arXiv 2405.21060, section 6): quadratic within a chunk, and from chunk to chunk a state. Everything is a batched
+matrix product; there is no native code and no loop over positions.
 
 Letters of shapes:
     b  rows                 h  heads            c  chunks
@@ -79,10 +79,9 @@ def step(state: Tensor, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) 
 def _within(x: Tensor, logs: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """What each position hears of its own chunk: (b, c, h, q, p)."""
     spoken = c @ b.transpose(-1, -2)  # (b, c, q, q), shared by all heads
-    # The future is masked before exp: there the differences are positive and overflow, and inf times a mask of 0 is nan.
-    decay = (
-        (logs[..., :, None] - logs[..., None, :]).masked_fill(_future(logs.shape[-1], logs.device), -torch.inf).exp()
-    )
+    # The future is masked before exp: its differences are positive and overflow, and inf times a mask of 0 is nan.
+    between = logs[..., :, None] - logs[..., None, :]  # (b, c, h, q, q)
+    decay = between.masked_fill(_future(logs.shape[-1], logs.device), -torch.inf).exp()
     return (spoken[:, :, None] * decay) @ x
 
 
@@ -110,4 +109,5 @@ def _given(starts: Tensor, logs: Tensor, c: Tensor) -> Tensor:
 
 
 def _future(length: int, device: torch.device) -> Tensor:
+    """True where the second position comes after the first."""
     return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
