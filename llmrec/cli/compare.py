@@ -84,11 +84,11 @@ def _table(weighed: Weighed, primary: str) -> Table:
     table = Table(title=f"On {weighed.scene.words}", caption="means over queries; 95 % intervals over users")
     table.add_column("ranker")
     for column in columns:
-        table.add_column(title(column), justify="right", style="bold" if column == primary else "")
+        table.add_column(title(column), justify="right", style="bold" if column == primary else "", no_wrap=True)
     rankers = weighed.metrics["rankers"]
     for ranker in sorted(rankers, key=lambda name: -rankers[name][primary]["mean"]):
         cells = [rankers[ranker][column] for column in columns]
-        table.add_row(ranker, *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f} to {c['high']:.3f}[/dim]" for c in cells))
+        table.add_row(ranker, *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells))
     if "chance" in weighed.metrics:
         table.add_row(
             "[dim]chance[/dim]", *(f"[dim]{weighed.metrics['chance'][column]:.3f}[/dim]" for column in columns)

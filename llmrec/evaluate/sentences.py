@@ -88,7 +88,8 @@ def verdict(
     language = tuned[-1] if tuned else None
     retriever = RETRIEVER if RETRIEVER in means else None
     floor = max((f for f in FLOORS if f in means), key=lambda f: means[f], default=None)
-    subject = language or retriever or max(means, key=lambda name: means[name])
+    first, *rest = sorted(means, key=lambda name: -means[name])
+    subject = language or retriever or first
     made = list(comparisons)
     clauses = []
 
@@ -97,13 +98,14 @@ def verdict(
         against.append(relation(c))
     if floor and floor != subject and (c := find(made, subject, floor)):
         against.append(_against_floor(c))
+    if not against and rest and (c := find(made, subject, rest[0] if subject == first else first)):
+        against.append(relation(c))
     clauses.append(f"{subject} ({title(metric)} {means[subject]:.3f}) {' and '.join(against) or 'stands alone'}")
     if language and retriever and floor and (c := find(made, retriever, floor)):
         clauses.append(f"{retriever} {_against_floor(c, again=True)}")
     before = _before(arms, untuned, language, means)
     if language and before and (c := find(made, language, before)):
         clauses.append(f"what tuning gave: {language} {relation(c)}")
-    first = max(means, key=lambda name: means[name])
     if first not in {subject, retriever, floor}:
         clauses.append(f"the highest mean is {first}'s ({means[first]:.3f})")
     seeds = {c.a: c.seeds_a for c in made} | {c.b: c.seeds_b for c in made}

@@ -40,7 +40,7 @@ def test_compare_prints_a_table_and_a_sentence_a_pair(run: Path):
     result = typed("compare", *files(run), "--queries", run)
     assert result.exit_code == 0, result.output
     assert "On 10 shared candidates (60 users), orpo (NDCG@10 1.000) beats popularity (0.387)" in result.output
-    assert "1.000 to 1.000" in result.output
+    assert "1.000–1.000" in result.output
     assert result.output.index("orpo") < result.output.index("popularity")
     assert "chance" in result.output
 

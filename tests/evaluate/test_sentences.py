@@ -150,4 +150,10 @@ def test_a_ranker_above_all_of_them_is_mentioned():
 def test_a_table_without_language_models_still_has_a_verdict():
     words = said(["orpo"], popularity=0.3, retriever=0.5)
     assert "retriever (HR@1 0.500) beats popularity, the best floor (0.300) by 0.200" in words
+
+
+def test_floors_among_themselves_are_compared_best_first():
+    assert "transitions (HR@1 0.400) beats recent (0.350) by 0.050" in said(
+        [], popularity=0.3, transitions=0.4, recent=0.35
+    )
     assert said([], popularity=0.3).endswith("popularity (HR@1 0.300) stands alone.")
