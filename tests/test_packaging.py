@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -19,6 +21,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_public_names_are_sorted_and_there():
     assert list(llmrec.__all__) == sorted(llmrec.__all__)
     assert [name for name in llmrec.__all__ if not hasattr(llmrec, name)] == []
+
+
+def test_importing_llmrec_imports_no_room():
+    code = "import sys, llmrec; sys.exit(any(name.startswith('llmrec.') for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
