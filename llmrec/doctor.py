@@ -151,9 +151,9 @@ def _folders() -> Iterator[Finding]:
     from llmrec.data.sources import home
 
     for what, folder in (
-        ("runs", Path(os.environ.get("LLMREC_RUNS", "runs"))),
-        ("datasets", home()),
-        ("models", Path(HF_HUB_CACHE)),
+        ("run folders", Path(os.environ.get("LLMREC_RUNS", "runs"))),
+        ("dataset cache", home()),
+        ("model cache", Path(HF_HUB_CACHE)),
     ):
         there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free / 2**30

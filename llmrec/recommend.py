@@ -73,7 +73,7 @@ def of_titles(larder: Larder, history: str) -> np.ndarray:
     asked = [title.strip() for title in history.split(";") if title.strip()]
     if not asked:
         raise DataFault("recommend: the history is empty; give titles between semicolons, as in 'Heat; Alien; Up'.")
-    columns = [TEXT, *([TITLE] if TITLE in larder.catalogue.columns else [])]
+    columns = [*([TITLE] if TITLE in larder.catalogue.columns else []), TEXT]
     by_text: list[dict[str, int]] = [{}, {}]
     # The most watched item last, so that it is the one that an ambiguous title means.
     for row in larder.catalogue.sort(COUNT, ITEM, descending=[False, True]).select(ITEM, *columns).iter_rows():

@@ -11,7 +11,7 @@ from llmrec.cli.table import JSON, shown
 
 app = typer.Typer(help="List language models, and fetch one.", no_args_is_help=True, add_completion=False)
 
-NAME = Annotated[str, typer.Argument(help="A hub id, as in Qwen/Qwen3-0.6B.", show_default=False)]
+NAME = Annotated[str, typer.Argument(metavar="NAME", help="A hub id, as in Qwen/Qwen3-0.6B.", show_default=False)]
 REVISION = Annotated[str | None, typer.Option(help="A branch, tag or commit.", show_default=False)]
 
 

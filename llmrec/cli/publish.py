@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-RUN = Annotated[Path, typer.Argument(help="A run folder, runs/NAME.", show_default=False)]
+RUN = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, runs/NAME.", show_default=False)]
 TO = Annotated[str, typer.Option("--to", metavar="ORG/NAME", help="The hub repository.", show_default=False)]
 DRY = Annotated[bool, typer.Option("--dry-run", help="Show every file, push nothing.")]
 

@@ -11,7 +11,7 @@ import typer
 
 from llmrec.cli.table import JSON, shown
 
-RUN = Annotated[Path, typer.Argument(help="A run folder, runs/NAME.", show_default=False)]
+RUN = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, runs/NAME.", show_default=False)]
 USER = Annotated[str | None, typer.Option("--user", help="A user's id, as in the data.", show_default=False)]
 HISTORY = Annotated[
     str | None, typer.Option("--history", help="Titles between semicolons, oldest first.", show_default=False)

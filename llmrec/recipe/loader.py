@@ -64,8 +64,19 @@ def dump_recipe(recipe: Recipe, *, here: Path | None = None) -> str:
     if here is not None:
         rooted(values, here)
     made = " and ".join(f"{library} {version}" for library, version in borrowed.table()["versions"].items())
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return f"# Every default filled in; in train and lora, what is not named has the default of {made}.\n{text}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML writes line separators of Unicode as they are, and reads them back as spaces: quote them."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        odd = any(ch in "\x85\u2028\u2029\ufeff" or not (ch.isprintable() or ch == "\n") for ch in data)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if odd else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def rooted(values: dict[str, Any], here: Path, *, astray: bool = False) -> dict[Key, str]:
