@@ -1,0 +1,198 @@
+"""Fitting in the cinema, where the next film is known; stopping, resuming, refusing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec.errors import DataFault, TrainingFault
+from llmrec.recipe.sections import Retriever as Section
+from llmrec.retriever import fit as fitting
+from llmrec.retriever.fit import fit, validate, windows
+from llmrec.retriever.model import Retriever
+from tests.worlds import GENRES, PLACES, cinema, film
+
+KEYS = [film(genre, place) for genre in range(len(GENRES)) for place in range(len(PLACES))]
+SEEN = [
+    np.array([KEYS.index(key) for key in watched], dtype=np.int32)
+    for watched in cinema().group_by("user", maintain_order=True).agg("item")["item"].to_list()
+]
+FITTED = [films[:-1] for films in SEEN]
+ASKED = FITTED, [int(films[-1]) for films in SEEN]
+SMALL = Section(d_model=16, layers=1, d_state=4, headdim=8, dropout=0.1, learning_rate=0.02, batch_size=8, epochs=12)
+
+
+def log(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def same(one: Retriever, other: Retriever) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing may catch it and tidy up."""
+
+
+def killed(epoch: int, out: Path, section: Section) -> None:
+    """Fits until this epoch begins, and not a moment longer."""
+    one = fitting._epoch
+
+    def dying(*given: object) -> float:
+        if given[4] == epoch:
+            raise Killed
+        return one(*given)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "_epoch", dying)
+        with pytest.raises(Killed):
+            fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=out)
+
+
+def test_who_has_seen_the_cinema_knows_the_next_film(tmp_path: Path) -> None:
+    model = fit(FITTED, len(KEYS), SMALL, valid=ASKED, seed=7, out=tmp_path)
+    contexts, targets = ASKED
+    assert (model.scores(contexts).argmax(1) == targets).mean() > 0.9
+    assert log(tmp_path)[-1]["ndcg@10"] > 0.95
+
+
+def test_a_line_an_epoch_and_the_files_of_a_retriever(tmp_path: Path) -> None:
+    model = fit(FITTED, len(KEYS), SMALL.model_copy(update={"epochs": 2}), valid=ASKED, seed=7, out=tmp_path)
+    lines = log(tmp_path)
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all(set(line) == {"epoch", "loss", "ndcg@10", "seconds"} for line in lines)
+    assert lines[1]["loss"] < lines[0]["loss"] < 1.2 * np.log(len(KEYS))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "log.jsonl", "model.safetensors"]
+    assert same(Retriever.load(tmp_path, n_items=len(KEYS)), model)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([0.1, 0.3, 0.2, 0.2, 0.9])
+    weights = []
+
+    def judged(model: Retriever, *asked: object) -> float:
+        weights.append(model.begin.detach().clone())
+        return next(found)
+
+    monkeypatch.setattr(fitting, "validate", judged)
+    model = fit(FITTED, len(KEYS), SMALL.model_copy(update={"patience": 2}), valid=ASKED, seed=7, out=tmp_path)
+    assert len(log(tmp_path)) == 4
+    assert torch.equal(model.begin, weights[1])
+
+
+def test_without_validation_every_epoch_is_run_and_the_last_is_kept(tmp_path: Path) -> None:
+    section = SMALL.model_copy(update={"epochs": 3, "patience": 1})
+    fit(FITTED, len(KEYS), section, valid=None, seed=7, out=tmp_path)
+    assert [line["ndcg@10"] for line in log(tmp_path)] == [None] * 3
+
+
+def test_killed_and_run_again_it_ends_where_it_would_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = SMALL.model_copy(update={"epochs": 6})
+    undisturbed = fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path / "one")
+    killed(4, tmp_path / "two", section)
+    assert len(log(tmp_path / "two")) == 3
+    again = fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path / "two")
+    assert "going on after epoch 3" in capsys.readouterr().err
+    assert same(again, undisturbed)
+    assert [line["loss"] for line in log(tmp_path / "two")] == [line["loss"] for line in log(tmp_path / "one")]
+
+
+def test_killed_after_the_last_epoch_it_only_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = SMALL.model_copy(update={"epochs": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(Retriever, "save", lambda *given: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path)
+    monkeypatch.setattr(fitting, "_epoch", lambda *given: pytest.fail("there was nothing left to fit"))
+    fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path)
+    assert len(log(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("change", ["settings", "seed", "histories", "damage"])
+def test_a_checkpoint_of_another_fit_is_left_alone(
+    tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = SMALL.model_copy(update={"epochs": 3})
+    killed(2, tmp_path, section)
+    if change == "damage":
+        path = tmp_path / "checkpoint.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+    other = section.model_copy(update={"dropout": 0.2}) if change == "settings" else section
+    histories = FITTED[:-1] if change == "histories" else FITTED
+    fit(histories, len(KEYS), other, valid=ASKED, seed=8 if change == "seed" else 7, out=tmp_path)
+    assert "starting over" in capsys.readouterr().err
+    assert len(log(tmp_path)) == 3
+
+
+def test_a_fit_depends_on_its_seed_and_on_nothing_else(tmp_path: Path) -> None:
+    section = SMALL.model_copy(update={"epochs": 2})
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path / "one")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert same(one, fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path / "two"))
+    assert not same(one, fit(FITTED, len(KEYS), section, valid=ASKED, seed=8, out=tmp_path / "three"))
+
+
+def test_state_matrices_biases_and_norms_do_not_decay() -> None:
+    model = Retriever(len(KEYS), SMALL)
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    decaying, exempt = (
+        {names[id(weight)] for weight in group["params"]} for group in fitting._optimizer(model, SMALL).param_groups
+    )
+    assert {"items.weight", "blocks.0.mixer.in_proj.weight", "blocks.0.ff_out.weight"} <= decaying
+    mixer = {f"blocks.0.mixer.{name}" for name in ("A_log", "D", "dt_bias", "conv_bias", "norm.weight")}
+    assert mixer | {"begin", "norm_out.weight", "blocks.0.ff_norm.bias"} <= exempt
+    assert len(decaying | exempt) == len(names)
+
+
+def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataFault, match="none of 2 histories"):
+        fit([np.empty(0, np.int32)] * 2, 5, SMALL, valid=None, seed=7, out=tmp_path, words="fitting the miner")
+
+
+def test_empty_and_single_item_histories_are_taken_as_they_come(tmp_path: Path) -> None:
+    histories = [np.empty(0, np.int32), *[np.array([3])] * 20, np.array([1, 2])]
+    model = fit(histories, 5, SMALL, valid=([], []), seed=7, out=tmp_path)
+    assert model.scores([np.empty(0, np.int32)]).argmax() == 3  # most begin with it
+
+
+def test_a_loss_that_is_not_a_number_stops_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fitting.LOSSES, "cross_entropy", lambda vectors, items, targets: vectors.sum() * float("nan"))
+    with pytest.raises(TrainingFault, match=r"loss is nan in epoch 1, step 1. Lower retriever.learning_rate"):
+        fit(FITTED, len(KEYS), SMALL, valid=None, seed=7, out=tmp_path)
+
+
+def test_validation_asks_the_whole_catalogue_and_leaves_out_what_was_seen() -> None:
+    class Fixed(Retriever):
+        def scores(self, contexts: object, times: object = None) -> np.ndarray:
+            return np.tile(np.array([5.0, 4.0, 3.0, 3.0], dtype=np.float32), (2, 1))
+
+    model = Fixed(4, SMALL)
+    first, second = 1 / np.log2(2), 1 / np.log2(3)
+    contexts = [np.array([0]), np.array([0, 1])]
+    assert validate(model, contexts, [1, 2]) == pytest.approx((first + (first + second) / 2) / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(0, 60), max_size=5), longest=st.integers(1, 20), seed=st.integers(0, 9))
+def test_every_item_is_predicted_exactly_once(lengths: list[int], longest: int, seed: int) -> None:
+    predicted = [[0] * length for length in lengths]
+    for window in windows(lengths, longest, np.random.default_rng(seed)):
+        assert 0 < window.stop - window.start <= longest + 1
+        for at in range(window.start + (window.start > 0), window.stop):
+            predicted[window.history][at] += 1
+    assert predicted == [[1] * length for length in lengths]
+
+
+def test_windows_begin_elsewhere_each_time() -> None:
+    rng = np.random.default_rng(0)
+    starts = {window.start for _ in range(200) for window in windows([100], 10, rng)}
+    assert starts >= set(range(1, 98))
