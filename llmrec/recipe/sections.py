@@ -123,16 +123,22 @@ class Retriever(Settings):
     """Items of a history that one training window holds."""
     loss: Literal["cross_entropy"] = "cross_entropy"
     """Exact softmax over the catalogue at every position."""
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 3e-3
     """AdamW's step, warmed up, then decayed along a cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's decay; state matrices and biases are exempt."""
-    batch_size: PositiveInt = 64
-    """Histories a step."""
-    epochs: PositiveInt = 40
-    """Passes over the training histories at most."""
-    patience: PositiveInt = 5
+    batch_size: PositiveInt = 16
+    """Windows a step."""
+    epochs: PositiveInt = 8
+    """Passes over the training histories at most; the cosine ends with the last."""
+    patience: PositiveInt = 4
     """Epochs without a better NDCG@10 on validation before it stops."""
+
+    @model_validator(mode="after")
+    def heads_fit(self) -> Retriever:
+        if 2 * self.d_model % min(self.headdim, 2 * self.d_model):
+            raise ValueError(f"headdim {self.headdim} does not divide {2 * self.d_model}, twice d_model")
+        return self
 
 
 class Candidates(Settings):

@@ -67,9 +67,23 @@ class Retriever(nn.Module):
     def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
         """One row a history, one column an item: (b, n_items) float32, higher is better; `times` are not looked at.
 
-        Raises ModelFault on items that are not in the catalogue.
+        Contexts of one user that go on from one another, in a row, are read once. Raises ModelFault on items that are
+        not in the catalogue.
         """
-        return self.scores_from(self.state(contexts))
+        self._check(contexts)
+        vectors = self.begin.new_empty(len(contexts), len(self.begin))
+        chained = chains(contexts)
+        with torch.no_grad(), self._still():
+            for some in _alike([len(contexts[rows[-1]]) for rows in chained]):
+                rows = np.concatenate([chained[i] for i in some])
+                longest = [contexts[chained[i][-1]] for i in some]
+                if len(longest[-1]) > SEGMENT:
+                    vectors[rows] = self.state([contexts[row] for row in rows]).vectors
+                    continue
+                expected = self(padded(longest)[0].to(self.begin.device))  # (b, l + 1, d)
+                owner = np.repeat(np.arange(len(some)), [len(chained[i]) for i in some])
+                vectors[rows] = expected[owner, [len(contexts[row]) for row in rows]]
+            return np.asarray((vectors @ self.items.weight.T).float().cpu().numpy())
 
     @torch.no_grad()
     def state(self, contexts: Sequence[np.ndarray]) -> State:
@@ -78,18 +92,13 @@ class Retriever(nn.Module):
         Raises ModelFault on items that are not in the catalogue.
         """
         self._check(contexts)
-        order = np.argsort([len(c) for c in contexts], kind="stable")
-        states, start = [self._new(0)], 0
+        states, order = [self._new(0)], [np.empty(0, np.int64)]
         with self._still():
-            while start < len(order):
-                # Neighbours in length, as many as fit: the longest of them says how much each costs.
-                stop = start + 1
-                while stop < len(order) and (stop + 1 - start) * (len(contexts[order[stop]]) + 1) <= POSITIONS:
-                    stop += 1
-                some = [np.asarray(contexts[i], dtype=np.int64) for i in order[start:stop]]
-                states.append(self._continued(self._new(stop - start), some, begin=True))
-                start = stop
-        joined, back = State.join(states), torch.from_numpy(np.argsort(order))
+            for some in _alike([len(context) for context in contexts]):
+                histories = [np.asarray(contexts[i], dtype=np.int64) for i in some]
+                states.append(self._continued(self._new(len(some)), histories, begin=True))
+                order.append(some)
+        joined, back = State.join(states), torch.from_numpy(np.argsort(np.concatenate(order)))
         layers = tuple(tuple(part[back] for part in layer) for layer in joined.layers)
         return State(layers, joined.vectors[back], joined.model)
 
@@ -225,3 +234,29 @@ class Retriever(nn.Module):
             yield
         finally:
             self.train(training)
+
+
+def chains(contexts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Rows in a row of which each context begins with the one before it, such as one user's queries in order.
+
+    >>> [rows.tolist() for rows in chains([np.array([4]), np.array([4, 2]), np.array([3, 1]), np.array([3])])]
+    [[0, 1], [2], [3]]
+    """
+    breaks = [
+        row
+        for row in range(1, len(contexts))
+        if not np.array_equal(contexts[row][: len(contexts[row - 1])], contexts[row - 1])
+    ]
+    return [rows for rows in np.split(np.arange(len(contexts)), breaks) if len(rows)]
+
+
+def _alike(lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    """Rows in batches of like length, as many as fit in POSITIONS with the start vector and padding; shortest first."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + 1  # the longest of a batch says how much each costs
+        while stop < len(order) and (stop + 1 - start) * (lengths[order[stop]] + 1) <= POSITIONS:
+            stop += 1
+        yield order[start:stop]
+        start = stop

@@ -82,6 +82,26 @@ def test_many_users_are_followed_at_once_each_at_their_own_pace(histories: list[
     np.testing.assert_allclose(MODEL.scores_from(state), MODEL.scores(whole), **CLOSE)
 
 
+@settings(max_examples=20, deadline=None)
+@given(histories=Histories, seed=st.integers(0, 9))
+def test_queries_along_a_history_score_as_each_alone(histories: list[list[int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    prefixes = [
+        np.array(h[:stop], dtype=np.int32) for h in histories for stop in np.sort(rng.integers(0, len(h) + 1, 3))
+    ]
+    alone = np.stack([MODEL.scores_from(MODEL.state([prefix]))[0] for prefix in prefixes])
+    np.testing.assert_allclose(MODEL.scores(prefixes), alone, **CLOSE)
+
+
+def test_queries_along_a_history_read_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    forward = Retriever.forward
+    monkeypatch.setattr(Retriever, "forward", lambda self, items: read.append(items.numel()) or forward(self, items))
+    history = np.arange(25, dtype=np.int32)
+    MODEL.scores([history[:stop] for stop in range(15, 26)])
+    assert read == [25]
+
+
 def test_event_by_event_for_a_long_time() -> None:
     history = np.random.default_rng(0).integers(0, 30, 300)
     state = MODEL.state([history[:1]])
