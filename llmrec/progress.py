@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def note(words: str) -> None:
 
 def track(things: Iterable[T], words: str, *, total: int | None = None) -> Iterator[T]:
     """Yields `things`, showing how far along they are; `total` where the iterable has no length."""
-    if total is None and hasattr(things, "__len__"):
+    if total is None and isinstance(things, Sized):
         total = len(things)
     if not leads():
         yield from things

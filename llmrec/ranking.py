@@ -19,7 +19,7 @@ from llmrec.columns import FOLD, ITEM, POSITION, QUERY, RANK, RANKER, SCORE, TAR
 from llmrec.errors import RankingFault
 from llmrec.rng import rng_for
 
-QUERIES_SCHEMA = {
+QUERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     QUERY: pl.Int64,
     USER: pl.Int32,
     POSITION: pl.Int32,
@@ -27,7 +27,13 @@ QUERIES_SCHEMA = {
     TARGET: pl.Int32,
     FOLD: pl.String,
 }
-RANKING_SCHEMA = {QUERY: pl.Int64, ITEM: pl.Int32, RANK: pl.Int32, SCORE: pl.Float32, RANKER: pl.String}
+RANKING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    QUERY: pl.Int64,
+    ITEM: pl.Int32,
+    RANK: pl.Int32,
+    SCORE: pl.Float32,
+    RANKER: pl.String,
+}
 
 
 def ranked(query: np.ndarray, item: np.ndarray, score: np.ndarray, *, ranker: str, seed: int) -> pl.DataFrame:
@@ -76,7 +82,9 @@ def checked_queries(table: pl.DataFrame, *, where: str = "queries") -> pl.DataFr
     table = _typed(table, QUERIES_SCHEMA, where, optional={TIME, POSITION})
     repeated = table.filter(pl.col(QUERY).is_duplicated())
     if repeated.height:
-        raise RankingFault(f"{where}: query {repeated[QUERY][0]} stands {repeated.height} times; a query is asked once.")
+        raise RankingFault(
+            f"{where}: query {repeated[QUERY][0]} stands {repeated.height} times; a query is asked once."
+        )
     return table
 
 
@@ -112,7 +120,9 @@ def write_parquet(table: pl.DataFrame, path: Path) -> Path:
     return path
 
 
-def _typed(table: pl.DataFrame, schema: dict[str, type[pl.DataType]], where: str, optional: set[str]) -> pl.DataFrame:
+def _typed(
+    table: pl.DataFrame, schema: dict[str, pl.DataType | type[pl.DataType]], where: str, optional: set[str]
+) -> pl.DataFrame:
     missing = [c for c in schema if c not in table.columns and c not in optional]
     if missing:
         raise RankingFault(f"{where}: column {', '.join(missing)} missing; found {', '.join(table.columns)}.")

@@ -30,10 +30,23 @@ from llmrec.progress import leads, note
 
 FORMAT = 1  # of the stages' files: raise it when an old stage must not be taken for a new one
 RECORD = "stage.json"
-PACKAGES = (
-    "accelerate bitsandbytes causal-conv1d datasets jinja2 mamba-ssm numpy peft polars pydantic scipy tokenizers torch "
-    "transformers trl"
-).split()
+PACKAGES = [
+    "accelerate",
+    "bitsandbytes",
+    "causal-conv1d",
+    "datasets",
+    "jinja2",
+    "mamba-ssm",
+    "numpy",
+    "peft",
+    "polars",
+    "pydantic",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "trl",
+]
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,9 @@ class Run:
         """Adds to manifest.json what every stage wrote."""
         if leads():
             manifest = json.loads((self.folder / "manifest.json").read_text())
-            manifest["stages"] = {s.name: {k: self.record(s.name).get(k) for k in ("fingerprint", "outputs")} for s in stages}
+            manifest["stages"] = {
+                s.name: {k: self.record(s.name).get(k) for k in ("fingerprint", "outputs")} for s in stages
+            }
             _write(self.folder / "manifest.json", json.dumps(manifest, indent=1))
 
     def _twin(self, stage: Stage, fingerprint: str) -> Path | None:

@@ -107,10 +107,14 @@ def _rankings(task: Task, read: Any) -> list[Stage]:
     base = ("prepare", "candidates")
     for floor in ("popularity", "recent", "transitions"):
         if floor in asked:
-            stages.append(Stage(f"rankings/{floor}", "rank", {**read(), **depth}, base, partial(work.rank_floor, task, floor)))
+            stages.append(
+                Stage(f"rankings/{floor}", "rank", {**read(), **depth}, base, partial(work.rank_floor, task, floor))
+            )
     if "retriever" in asked:
         needs = (*base, "retrieve")
-        stages.append(Stage("rankings/retriever", "rank", {**read(), **depth}, needs, partial(work.rank_retriever, task)))
+        stages.append(
+            Stage("rankings/retriever", "rank", {**read(), **depth}, needs, partial(work.rank_retriever, task))
+        )
     if "language" in asked:
         for one in task.arms:
             arm = one.recipe.model_dump(mode="json", by_alias=True)
@@ -134,7 +138,9 @@ def _verdict(task: Task, read: Any) -> list[Stage]:
     trained = tuple(f"train/{one.name}" for one in task.arms if one.recipe.objective is not None)
     return [
         Stage("evaluate", "evaluate", reads, needs, partial(work.evaluate, task)),
-        Stage("report", "report", {"name": task.recipe.name}, ("evaluate", *trained, *rankers), partial(work.report, task)),
+        Stage(
+            "report", "report", {"name": task.recipe.name}, ("evaluate", *trained, *rankers), partial(work.report, task)
+        ),
     ]
 
 

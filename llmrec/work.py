@@ -127,7 +127,13 @@ def retrieve(task: Task, out: Path) -> None:
     held = (larder.contexts(valid), valid["target"].to_numpy())
     seed = seed_for(recipe.seed, "retriever")
     fit(
-        larder.training(), larder.n_items, recipe.retriever, valid=held, seed=seed, out=out / "model", words="fitting the retriever"
+        larder.training(),
+        larder.n_items,
+        recipe.retriever,
+        valid=held,
+        seed=seed,
+        out=out / "model",
+        words="fitting the retriever",
     )
     write_parquet(asked, out / "queries.parquet")
     if not task.mines:
@@ -241,20 +247,24 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
     encoder = task.encoder(recipe, larder)
     model: Any = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
     if recipe.objective is not None:
-        from peft import PeftModel
+        from llmrec.language.lora import with_adapter
 
-        model = PeftModel.from_pretrained(model, task.run.path(f"train/{one.name}") / "adapter").merge_and_unload()
+        model = with_adapter(model, task.run.path(f"train/{one.name}") / "adapter").merge_and_unload()
     folds, letters = {}, recipe.answer.style == "letter"
     for fold in ("valid", "test"):
         offered = {"uniform": _candidates(task, fold)}
         if task.reranks and not letters:
             offered["two_stage"] = pl.read_parquet(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
         k = max(recipe.evaluate.at) if fold == "test" and not letters else None
-        folds[fold] = rank_with(model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries")
+        folds[fold] = rank_with(
+            model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries"
+        )
     seed, name, primary = recipe.seed, one.arm, recipe.evaluate.primary
     by = recipe.answer.rank_by or (recipe.objective.length if recipe.objective else "sum")
     tried = {
-        how: mean_metric(folds["valid"].tables["uniform"].ranking(how, ranker=name, seed=seed), larder.fold("valid"), primary)
+        how: mean_metric(
+            folds["valid"].tables["uniform"].ranking(how, ranker=name, seed=seed), larder.fold("valid"), primary
+        )
         for how in ("sum", "mean")
     }
     if by == "validation":
@@ -288,7 +298,9 @@ def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
         if not all((side / f"{table}.parquet").exists() for side in sides):
             continue
         language, retriever = (read_ranking(side / f"{held}.parquet") for side in sides)
-        weight, values = chosen_weight(language, retriever, larder.fold("valid"), recipe.evaluate.primary, seed=recipe.seed)
+        weight, values = chosen_weight(
+            language, retriever, larder.fold("valid"), recipe.evaluate.primary, seed=recipe.seed
+        )
         language, retriever = (read_ranking(side / f"{table}.parquet") for side in sides)
         mixed = fused(language, retriever, weight, seed=recipe.seed)
         write_parquet(mixed, out / f"{table}.parquet")
@@ -358,7 +370,10 @@ def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
     from llmrec.rank.scorer import rank_candidates, rank_catalogue
 
     seed, test = task.recipe.seed, larder.fold("test")
-    write_parquet(rank_candidates(scorer, larder, larder.fold("valid"), _candidates(task, "valid"), seed=seed), out / "valid.parquet")
+    write_parquet(
+        rank_candidates(scorer, larder, larder.fold("valid"), _candidates(task, "valid"), seed=seed),
+        out / "valid.parquet",
+    )
     write_parquet(rank_candidates(scorer, larder, test, _candidates(task, "test"), seed=seed), out / "uniform.parquet")
     began = time.monotonic()
     best = rank_catalogue(scorer, larder, test, max(task.recipe.evaluate.at), seed=seed)

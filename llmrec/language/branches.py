@@ -61,7 +61,9 @@ def how(config: Any) -> str:
     if kind in FORKED:
         return "forked"
     layers = getattr(config, "layer_types", None)
-    windowed = any(kind != "full_attention" for kind in layers) if layers else bool(getattr(config, "sliding_window", None))
+    windowed = (
+        any(kind != "full_attention" for kind in layers) if layers else bool(getattr(config, "sliding_window", None))
+    )
     return "packed" if kind in PACKED and not windowed else "whole"
 
 
@@ -85,18 +87,23 @@ class _Packed(Read):
     def __call__(self, branches: Sequence[Sequence[Ids]], *, follow: bool = False) -> Branches:
         device = self.real.device
         flat = [[token for branch in row for token in branch] for row in branches]
-        ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in flat], batch_first=True, padding_value=self.pad)
+        ids = pad_sequence(
+            [torch.tensor(row, dtype=torch.long) for row in flat], batch_first=True, padding_value=self.pad
+        )
         owner = pad_sequence(  # which branch a token belongs to; -1 is padding, and belongs to nobody
             [torch.tensor([j for j, br in enumerate(row) for _ in br], dtype=torch.long) for row in branches],
             batch_first=True,
             padding_value=-1,
         )
         depth = pad_sequence(
-            [torch.tensor([d for br in row for d in range(len(br))], dtype=torch.long) for row in branches], batch_first=True
+            [torch.tensor([d for br in row for d in range(len(br))], dtype=torch.long) for row in branches],
+            batch_first=True,
         )
         ids, owner, depth = ids.to(device), owner.to(device), depth.to(device)  # (b, t)
         width = ids.shape[1]
-        own = (owner[:, :, None] == owner[:, None, :]) & torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        own = (owner[:, :, None] == owner[:, None, :]) & torch.ones(
+            width, width, dtype=torch.bool, device=device
+        ).tril()
         mask = torch.cat([self.real[:, None, :].expand(-1, width, -1), own], dim=2)[:, None]  # (b, 1, t, p + t)
         bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=device).masked_fill(
             ~mask, torch.finfo(self.model.dtype).min
@@ -156,7 +163,10 @@ class _Whole(Read):
         ids = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=self.model.device)
         real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.model.device)
         logits = self.model(ids, attention_mask=real, use_cache=False).logits
-        return [logits[r, len(row) - k : len(row)].float().log_softmax(-1) for r, (row, k) in enumerate(zip(rows, keep, strict=True))]
+        return [
+            logits[r, len(row) - k : len(row)].float().log_softmax(-1)
+            for r, (row, k) in enumerate(zip(rows, keep, strict=True))
+        ]
 
 
 READERS: dict[str, Callable[[PreTrainedModel, list[list[int]], int], Read]] = {

@@ -43,7 +43,9 @@ def refuse_broken(tensors: Mapping[str, Tensor]) -> None:
     """Raises TrainingFault if an adapter tensor holds a number that is not finite."""
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise TrainingFault(f"train: {len(bad)} of {len(tensors)} adapter tensors are not finite, first {bad[0]}; not saved.")
+        raise TrainingFault(
+            f"train: {len(bad)} of {len(tensors)} adapter tensors are not finite, first {bad[0]}; not saved."
+        )
 
 
 @torch.no_grad()
@@ -59,7 +61,9 @@ def refuse_idle(model: PeftModel, ids: Sequence[int]) -> float:
     model.train(was_training)
     change = (on - off).abs().max().item()
     if change == 0.0:
-        raise TrainingFault("train: the adapter changes no logit: it learned nothing. Raise train.learning_rate or epochs.")
+        raise TrainingFault(
+            "train: the adapter changes no logit: it learned nothing. Raise train.learning_rate or epochs."
+        )
     return change
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -42,7 +43,7 @@ def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreT
         model = AutoModelForCausalLM.from_pretrained(
             where, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code, **extra
         )
-    except (OSError, ValueError, ImportError) as fault:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as fault:
         raise ModelFault(_refusal(where, "model", fault)) from None
     if torch.cuda.is_available() and section.quantize is None:
         model = model.to("cuda")
@@ -60,7 +61,9 @@ def _whereabouts(section: Model, here: Path, built: Path | None) -> tuple[str, d
     path = (here / section.name).expanduser() if (here / section.name).exists() else Path(section.name).expanduser()
     if path.is_file():
         if path.suffix != ".gguf":
-            raise ModelFault(f"model.name: {path} is a file, and not a .gguf; give a model's folder, a hub id, or a GGUF file.")
+            raise ModelFault(
+                f"model.name: {path} is a file, and not a .gguf; give a model's folder, a hub id, or a GGUF file."
+            )
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -78,7 +81,9 @@ def _quantisation(section: Model) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
-        raise ModelFault(f"model.quantize: {section.quantize} needs bitsandbytes: pip install 'llmrec[quantize]'.") from None
+        raise ModelFault(
+            f"model.quantize: {section.quantize} needs bitsandbytes: pip install 'llmrec[quantize]'."
+        ) from None
     from transformers import BitsAndBytesConfig
 
     if section.quantize == "int8":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,29 @@ def adapted(model: PreTrainedModel, section: dict[str, Any], *, here: Path) -> P
     if start is not None:
         folder = here / Path(start).expanduser()
         if not (folder / "adapter_config.json").exists():
-            raise ModelFault(f"lora.init_from: {folder} holds no adapter_config.json; give the folder of a saved adapter.")
-        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+            raise ModelFault(
+                f"lora.init_from: {folder} holds no adapter_config.json; give the folder of a saved adapter."
+            )
+        return with_adapter(model, folder, trainable=True)
     if mamba.is_mamba(model.config):
         fields["target_modules"] = mamba.checked_targets(fields.get("target_modules"))
     fields.setdefault("target_modules", "all-linear")
     try:
-        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{**DEFAULTS, **fields}))
+        with _old_name():
+            return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{**DEFAULTS, **fields}))
     except ValueError as fault:
         raise ModelFault(f"lora: {str(fault).splitlines()[0]}") from None
+
+
+def with_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
+    """The model with the adapter that is saved in `folder`."""
+    with _old_name():
+        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+@contextmanager
+def _old_name() -> Iterator[None]:
+    """PEFT 0.21 asks transformers 5.23 for a property by its old name; its users can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield

@@ -37,7 +37,9 @@ def checked_targets(targets: Any) -> list[str]:
         return list(SAFE_TARGETS)
     asked = [targets] if isinstance(targets, str) else list(targets)
     for target in asked:
-        reason = next((why for name, why in NEVER_TRAINS.items() if target == name or target.endswith("." + name)), None)
+        reason = next(
+            (why for name, why in NEVER_TRAINS.items() if target == name or target.endswith("." + name)), None
+        )
         if reason:
             raise ModelFault(f"lora.target_modules: {reason}. Use [in_proj].")
     return asked

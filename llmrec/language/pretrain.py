@@ -17,8 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, Mamba2Config, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    Mamba2Config,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from llmrec.errors import ModelFault, TrainingFault
 from llmrec.language.loss import blocked_cross_entropy
@@ -31,7 +37,9 @@ WARMUP = 0.05  # share of steps
 FLOOR = 0.05  # of the learning rate, at the end of the cosine
 
 
-def pretrain(histories: Sequence[np.ndarray], encoder: Encoder, build: Build, *, seed: int, out: Path) -> PreTrainedModel:
+def pretrain(
+    histories: Sequence[np.ndarray], encoder: Encoder, build: Build, *, seed: int, out: Path
+) -> PreTrainedModel:
     """Trains a causal language model on `histories` (item codes, oldest first) and saves it with its tokenizer in `out`.
 
     Every token of every row is supervised. A row is what the recipe's own prompt says of a stretch of history, so the
@@ -39,6 +47,7 @@ def pretrain(histories: Sequence[np.ndarray], encoder: Encoder, build: Build, *,
     the last finished epoch in `out`. Raises ModelFault if the template is no running list, TrainingFault if the
     loss stops being finite.
     """
+    out.mkdir(parents=True, exist_ok=True)
     tokenizer = encoder.tokenizer
     head = _head(encoder, max(histories, key=len))
     torch.manual_seed(seed_for(seed, "pretrain", "weights"))
@@ -48,8 +57,9 @@ def pretrain(histories: Sequence[np.ndarray], encoder: Encoder, build: Build, *,
 
     checkpoint = out / "checkpoint"
     first = _resume(model, optimizer, checkpoint)
-    steps = 0
-    per_epoch = [len(_batches(_rows(histories, head, lines, build, seed, e), build, seed, e)) for e in range(build.epochs)]
+    per_epoch = [
+        len(_batches(_rows(histories, head, lines, build, seed, e), build, seed, e)) for e in range(build.epochs)
+    ]
     total, began = sum(per_epoch), time.monotonic()
     steps = sum(per_epoch[:first])
     with (out / "log.jsonl").open("a" if first else "w") as log:
@@ -204,11 +214,12 @@ def _keep(model: PreTrainedModel, optimizer: torch.optim.Optimizer, checkpoint: 
     """The last finished epoch, as safetensors, under a temporary name until it is whole."""
     from safetensors.torch import save_file
 
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_suffix(".partial")
     weights = {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
     save_file(
-        {**weights, **{f"optimizer.{n}": t.clone() for n, t in _named(optimizer)}}, partial, metadata={"epoch": str(epoch)}
+        {**weights, **{f"optimizer.{n}": t.clone() for n, t in _named(optimizer)}},
+        partial,
+        metadata={"epoch": str(epoch)},
     )
     partial.replace(checkpoint.with_suffix(".safetensors"))
 

@@ -20,7 +20,6 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from llmrec.errors import ModelFault, TrainingFault
 from llmrec.language import guards
 from llmrec.language.lora import adapted
-from llmrec.pairs.build import exploded
 from llmrec.progress import leads, note, track
 from llmrec.recipe.sections import Recipe
 
@@ -34,6 +33,7 @@ except ImportError as fault:  # moved or removed: "anything here may change in a
         f"trl {trl.__version__} has no trl.experimental.orpo ({fault}); llmrec is held to trl 1.16: pip install 'trl>=1.16,<1.17'."
     ) from None
 
+ANSWER_ROOM = 512  # tokens beyond the prompt; no answer comes near, and guards.refuse_truncated checks
 EVALUATED = 128  # validation pairs whose loss is watched; users are in random order, so the first are a fair draw
 
 DEFAULTS: dict[str, Any] = {
@@ -97,7 +97,11 @@ def train(
     if trainer.is_world_process_zero():
         tuned.save_pretrained(out / "adapter", safe_serialization=True)
         tokenizer.save_pretrained(out / "adapter")
-        facts = {"rows": len(rows["train"]), "processes": trainer.accelerator.num_processes, "largest_logit_change": change}
+        facts = {
+            "rows": len(rows["train"]),
+            "processes": trainer.accelerator.num_processes,
+            "largest_logit_change": change,
+        }
         (out / "summary.json").write_text(json.dumps({**facts, "parameters": sum(t.numel() for t in weights.values())}))
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
@@ -119,7 +123,9 @@ class RecipeTrainer(ORPOTrainer):  # type: ignore[misc]
                     row[f"{side}_{part}"] = row[f"{side}_{part}"][:-1]
         return row
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """TRL's loss, or TrainingFault if it is not finite."""
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         guards.refuse_non_finite(result[0] if return_outputs else result, self.state.global_step)
@@ -182,7 +188,7 @@ def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
         **fields,
         output_dir=str(out),
         beta=recipe.objective.beta,
-        max_length=recipe.prompt.budget + 512,  # never reached: answers are short, and guards.refuse_truncated checks
+        max_length=recipe.prompt.budget + ANSWER_ROOM,
         seed=seed,
         data_seed=seed,
         use_cpu=cpu,
@@ -192,8 +198,8 @@ def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
 
 
 def _rows(path: Path, at_most: int | None = None) -> Dataset:
-    pairs = pl.read_parquet(path)
-    table = exploded(pairs.head(at_most) if at_most else pairs).select("prompt", "chosen", "rejected")
+    pairs = pl.read_parquet(path, columns=["prompt", "chosen", "rejected"])
+    table = (pairs.head(at_most) if at_most else pairs).explode("rejected")
     if table.is_empty():
         raise TrainingFault(f"{path}: no pairs to learn from.")
     return Dataset.from_dict(table.to_dict(as_series=False))

@@ -1,0 +1,144 @@
+"""ORPO on a model small enough to train in seconds, through TRL's own trainer."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llmrec.errors import TrainingFault
+from llmrec.language import trainer as training
+from llmrec.language.lora import with_adapter
+from llmrec.language.tokenizer import build_tokenizer
+from llmrec.language.trainer import train
+from llmrec.recipe.sections import Recipe
+from tests.language.families import small
+
+TITLES = ["Heat (1995)", "Alien (1979)", "Up (2009)", "Big (1988)", "Jaws (1975)", "Tron (1982)"]
+
+
+def pairs(count, k=1):
+    """Who saw a film is offered the next in the list, and refuses others."""
+    rows = []
+    for n in range(count):
+        seen = n % len(TITLES)
+        right = (seen + 1) % len(TITLES)
+        wrong = [(seen + 2 + j) % len(TITLES) for j in range(k)]
+        rows.append({
+            "prompt": f" {TITLES[seen]}\n",
+            "chosen": f" {TITLES[right]}",
+            "rejected": [f" {TITLES[w]}" for w in wrong],
+        })  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture
+def world(tmp_path):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    pairs(24, k=2).write_parquet(folder / "train.parquet")
+    pairs(6).write_parquet(folder / "valid.parquet")
+    return folder, build_tokenizer([f" {t}" for t in TITLES], 290)
+
+
+def recipe(**sections):
+    train_fields = {"learning_rate": 1e-2, "num_train_epochs": 2, "per_device_train_batch_size": 8, "logging_steps": 1}
+    base = {
+        "name": "tiny",
+        "data": {"path": "x.csv"},
+        "model": {"name": "x"},
+        "lora": {"r": 4, "lora_alpha": 8},
+        "prompt": {"template": "movies/lines", "budget": 64},
+        "train": {**train_fields, **sections.pop("train", {})},
+    }
+    return Recipe.model_validate({**base, **sections})
+
+
+def go(world, out, asked=None, family="llama"):
+    folder, tokenizer = world
+    train(asked or recipe(), small(family), tokenizer, folder, seed=7, here=out, out=out)
+    return [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("family", ["llama", "mamba2"])
+def test_the_chosen_film_gains_on_the_rejected_ones(world, tmp_path, family):
+    log = go(world, tmp_path / "arm", family=family)
+    margins = [line["rewards/margins"] for line in log if "rewards/margins" in line]
+    assert np.mean(margins[-3:]) > np.mean(margins[:3])
+    assert any("eval_loss" in line for line in log)
+
+
+def test_each_pair_is_seen_once_an_epoch_for_each_rejected_answer(world, tmp_path):
+    log = go(world, tmp_path / "arm")
+    assert max(line["step"] for line in log) == 2 * 24 * 2 / 8
+    assert json.loads((tmp_path / "arm" / "summary.json").read_text())["rows"] == 48
+
+
+def test_the_adapter_is_safetensors_and_loads_again(world, tmp_path):
+    go(world, tmp_path / "arm")
+    adapter = tmp_path / "arm" / "adapter"
+    assert all(torch.isfinite(t).all() for t in load_file(adapter / "adapter_model.safetensors").values())
+    ids = torch.tensor([[1, 40, 50]])
+    plain, tuned = small("llama"), with_adapter(small("llama"), adapter)
+    assert not torch.allclose(plain(ids).logits, tuned(ids).logits)
+    assert not list(adapter.rglob("*.bin")) and not list(adapter.rglob("*.pt"))
+
+
+def test_the_same_seed_gives_the_same_adapter(world, tmp_path):
+    go(world, tmp_path / "a")
+    go(world, tmp_path / "b")
+    a, b = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(world, tmp_path, monkeypatch):
+    go(world, tmp_path / "whole")
+    compute = training.RecipeTrainer.compute_loss
+
+    def stopping(self, *args, **kwargs):
+        if self.state.global_step == 8:
+            raise KeyboardInterrupt
+        return compute(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.RecipeTrainer, "compute_loss", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        go(world, tmp_path / "broken")
+    monkeypatch.setattr(training.RecipeTrainer, "compute_loss", compute)
+    log = go(world, tmp_path / "broken")
+    a, b = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in ("whole", "broken"))
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
+    steps = [line["step"] for line in log if "loss" in line]
+    assert steps == list(range(1, 13))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(world, tmp_path):
+    with pytest.raises(TrainingFault, match="loss is"):
+        go(world, tmp_path / "arm", recipe(train={"learning_rate": 1e30, "max_grad_norm": 0.0}))
+    assert not (tmp_path / "arm" / "adapter").exists()
+
+
+@pytest.mark.parametrize("eos", [True, False])
+def test_answers_end_as_the_recipe_says(world, tmp_path, monkeypatch, eos):
+    rows = []
+    refuse = training.guards.refuse_truncated
+    monkeypatch.setattr(training.guards, "refuse_truncated", lambda r, m: (rows.extend(r), refuse(rows, m)))
+    go(world, tmp_path / "arm", recipe(answer={"eos": eos}, train={"num_train_epochs": 1}))
+    last = {row[f"{side}_input_ids"][-1] for row in rows for side in ("chosen", "rejected")}
+    assert (last == {world[1].eos_token_id}) == eos
+
+
+def test_a_prompt_that_would_cut_its_answer_is_refused(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "ANSWER_ROOM", -60)
+    with pytest.raises(TrainingFault, match="answer is cut"):
+        go(world, tmp_path / "arm")
+
+
+def test_fewer_processes_than_were_asked_for(monkeypatch):
+    monkeypatch.setenv("LLMREC_PROCESSES", "2")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(TrainingFault, match="2 processes were asked for and 1 started"):
+        training.expect_all_processes()
