@@ -37,11 +37,10 @@ class _CrossEntropy(torch.autograd.Function):
         for start in range(0, len(vectors), block):
             some, target = vectors[start : start + block], targets[start : start + block, None]
             logits = some @ items.T  # (block, v)
-            highest, at = logits.max(1, keepdim=True)
-            picked = logits.gather(1, target)
+            highest, picked = logits.amax(1, keepdim=True), logits.gather(1, target)
             chances = torch.softmax(logits, 1)
             # The highest chance is at least 1 / v, so its log is finite where the target's own chance may be 0.
-            total += (highest - chances.gather(1, at).log() - picked).sum()
+            total += (highest - chances.amax(1, keepdim=True).log() - picked).sum()
             if by_vector is not None and by_item is not None:
                 chances.scatter_add_(1, target, chances.new_full(target.shape, -1))
                 torch.mm(chances, items, out=by_vector[start : start + block])
