@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,17 +23,26 @@ def note(words: str) -> None:
         print(words, file=sys.stderr, flush=True)
 
 
-def track(things: Iterable[T], words: str, *, total: int | None = None) -> Iterator[T]:
-    """Yields `things`, showing how far along they are; `total` where the iterable has no length."""
+def track(
+    things: Iterable[T], words: str, *, total: int | None = None, telling: Callable[[], str] | None = None
+) -> Iterator[T]:
+    """Yields `things`, showing how far along they are; `total` where the iterable has no length.
+
+    `telling` gives what else there is to say after each, such as the loss.
+    """
     if total is None and isinstance(things, Sized):
         total = len(things)
     if not leads():
         yield from things
     elif sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import track as bar
+        from rich.progress import Progress
 
-        yield from bar(things, description=words, total=total, console=Console(stderr=True))
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task(words, total=total)
+            for thing in things:
+                yield thing
+                bar.update(task, advance=1, description=f"{words}: {telling()}" if telling else words)
     else:
         began = last = time.monotonic()
         for done, thing in enumerate(things, start=1):
@@ -42,4 +51,5 @@ def track(things: Iterable[T], words: str, *, total: int | None = None) -> Itera
             if now - last > EVERY:
                 last = now
                 left = f", about {(now - began) / done * (total - done):.0f} s left" if total else ""
-                note(f"{words}: {done:,}{f' of {total:,}' if total else ''}{left}")
+                said = f", {telling()}" if telling else ""
+                note(f"{words}: {done:,}{f' of {total:,}' if total else ''}{said}{left}")

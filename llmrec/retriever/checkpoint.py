@@ -64,12 +64,11 @@ class Checkpoint:
             self.best = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
             self.best_epoch = epoch.number
 
-    def line(self, of: int) -> str:
-        """Where the fit is, for people."""
-        last = self.epochs[-1]
-        quality = f", ndcg@10 {last.ndcg:.4f} (best {self.epochs[self.best_epoch - 1].ndcg:.4f})" if last.ndcg else ""
-        left = np.mean([e.seconds for e in self.epochs[-5:]]) * (of - last.number)
-        return f"epoch {last.number} of at most {of}, loss {last.loss:.3f}{quality}, at most {left:.0f} s left"
+    def line(self) -> str:
+        """How good it is, for people: the last loss, and the best NDCG@10 on validation."""
+        best = self.epochs[self.best_epoch - 1]
+        quality = "" if best.ndcg is None else f", ndcg@10 {best.ndcg:.4f} at best (epoch {best.number})"
+        return f"loss {self.epochs[-1].loss:.3f}{quality}"
 
 
 def store(

@@ -20,10 +20,10 @@ from llmrec.errors import DataFault, TrainingFault
 from llmrec.metrics import ndcg
 from llmrec.progress import note, track
 from llmrec.recipe.sections import Retriever as Section
+from llmrec.retriever.batches import padded
 from llmrec.retriever.checkpoint import Checkpoint, Epoch, clear, restore, store, write_log
 from llmrec.retriever.losses import LOSSES
 from llmrec.retriever.model import Retriever
-from llmrec.retriever.states import padded
 from llmrec.rng import rng_for, seed_for
 
 DEPTH = 10  # of the NDCG that decides when to stop
@@ -31,7 +31,6 @@ VALID = 10_000  # validation queries at most; more would not change a decision
 WARMUP = 0.05  # of all steps
 FINAL = 0.05  # of the learning rate, where the cosine ends
 NORM = 1.0  # gradients longer than this are shortened to it
-QUIET = 10.0  # seconds between notes
 
 Valid = tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]
 
@@ -72,8 +71,7 @@ def fit(
         model = Retriever(n_items, section).to(device)
         optimizer = _optimizer(model, section)
         at = restore(out, model, optimizer, section, histories, seed) or Checkpoint()
-        said = -math.inf
-        for number in track(range(len(at.epochs) + 1, section.epochs + 1), words):
+        for number in track(range(len(at.epochs) + 1, section.epochs + 1), words, telling=at.line):
             if at.since_best >= section.patience and valid is not None:
                 break
             began = time.monotonic()
@@ -83,9 +81,8 @@ def fit(
             at.add(Epoch(number, loss, quality, time.monotonic() - began), model)
             store(out, at, model, optimizer, section, histories, seed)
             write_log(out, at.epochs)
-            if time.monotonic() - said > QUIET or number == section.epochs:
-                said = time.monotonic()
-                note(f"{words}: {at.line(section.epochs)}")
+        if at.epochs:
+            note(f"{words}: done after {len(at.epochs)} epochs, {at.line()}")
     if at.best is not None:
         model.load_state_dict(at.best)
     model.eval()

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from llmrec.errors import ModelFault
 from llmrec.recipe.sections import Retriever as Section
+from llmrec.retriever.batches import alike, chains, padded
 from llmrec.retriever.block import Gated
 from llmrec.retriever.mixers import MixerState
-from llmrec.retriever.states import State, padded
+from llmrec.retriever.states import State
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 POSITIONS = 1 << 12  # items, padding included, that go through the blocks at once when nothing is learned
@@ -74,7 +75,7 @@ class Retriever(nn.Module):
         vectors = self.begin.new_empty(len(contexts), len(self.begin))
         chained = chains(contexts)
         with torch.no_grad(), self._still():
-            for some in _alike([len(contexts[rows[-1]]) for rows in chained]):
+            for some in alike([len(contexts[rows[-1]]) for rows in chained], POSITIONS):
                 rows = np.concatenate([chained[i] for i in some])
                 longest = [contexts[chained[i][-1]] for i in some]
                 if len(longest[-1]) > SEGMENT:
@@ -94,7 +95,7 @@ class Retriever(nn.Module):
         self._check(contexts)
         states, order = [self._new(0)], [np.empty(0, np.int64)]
         with self._still():
-            for some in _alike([len(context) for context in contexts]):
+            for some in alike([len(context) for context in contexts], POSITIONS):
                 histories = [np.asarray(contexts[i], dtype=np.int64) for i in some]
                 states.append(self._continued(self._new(len(some)), histories, begin=True))
                 order.append(some)
@@ -234,29 +235,3 @@ class Retriever(nn.Module):
             yield
         finally:
             self.train(training)
-
-
-def chains(contexts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Rows in a row of which each context begins with the one before it, such as one user's queries in order.
-
-    >>> [rows.tolist() for rows in chains([np.array([4]), np.array([4, 2]), np.array([3, 1]), np.array([3])])]
-    [[0, 1], [2], [3]]
-    """
-    breaks = [
-        row
-        for row in range(1, len(contexts))
-        if not np.array_equal(contexts[row][: len(contexts[row - 1])], contexts[row - 1])
-    ]
-    return [rows for rows in np.split(np.arange(len(contexts)), breaks) if len(rows)]
-
-
-def _alike(lengths: Sequence[int]) -> Iterator[np.ndarray]:
-    """Rows in batches of like length, as many as fit in POSITIONS with the start vector and padding; shortest first."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        stop = start + 1  # the longest of a batch says how much each costs
-        while stop < len(order) and (stop + 1 - start) * (lengths[order[stop]] + 1) <= POSITIONS:
-            stop += 1
-        yield order[start:stop]
-        start = stop

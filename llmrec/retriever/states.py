@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,11 +41,3 @@ class State:
             for layer in zip(*(state.layers for state in states), strict=True)
         )
         return State(layers, torch.cat([state.vectors for state in states]), states[0].model)
-
-
-def padded(histories: Sequence[np.ndarray], length: int | None = None) -> tuple[Tensor, Tensor]:
-    """Item codes (b, l) with 0 to the right of each history, and how long each is (b,)."""
-    lengths = np.array([len(h) for h in histories], dtype=np.int64)
-    items = np.zeros((len(histories), int(lengths.max(initial=0)) if length is None else length), dtype=np.int64)
-    items[np.arange(items.shape[1]) < lengths[:, None]] = np.concatenate([*histories, np.empty(0, np.int64)])
-    return torch.from_numpy(items), torch.from_numpy(lengths)

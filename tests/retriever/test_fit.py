@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,19 @@ def test_who_has_seen_the_cinema_knows_the_next_film(tmp_path: Path) -> None:
     contexts, targets = ASKED
     assert (model.scores(contexts).argmax(1) == targets).mean() > 0.9
     assert log(tmp_path)[-1]["ndcg@10"] > 0.95
+
+
+def test_it_says_how_good_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("llmrec.progress.EVERY", -1.0)
+    section = SMALL.model_copy(update={"epochs": 2})
+    fit(FITTED, len(KEYS), section, valid=ASKED, seed=7, out=tmp_path, words="fitting the usher")
+    first, second, done = capsys.readouterr().err.splitlines()
+    told = r"loss \d\.\d{3}, ndcg@10 0\.\d{4} at best \(epoch \d\)"
+    assert re.fullmatch(rf"fitting the usher: 1 of 2, {told}, about \d+ s left", first)
+    assert re.fullmatch(rf"fitting the usher: 2 of 2, {told}, about 0 s left", second)
+    assert re.fullmatch(rf"fitting the usher: done after 2 epochs, {told}", done)
 
 
 def test_a_line_an_epoch_and_the_files_of_a_retriever(tmp_path: Path) -> None:
