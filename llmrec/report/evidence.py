@@ -21,6 +21,7 @@ from llmrec.evaluate.cost import cost
 Json = dict[str, Any]
 Rows = list[Json]
 Kind = Literal["floor", "retriever", "language", "fused", "other"]
+STAGES = ("prepare", "candidates", "retrieve", "pretrain", "pairs", "train", "rankings", "evaluate", "report")
 FLOORS = ("popularity", "recent", "transitions")
 
 
@@ -118,6 +119,7 @@ def read_evidence(run: Path) -> Evidence:
     stages = cost(run)
     if not stages["stages"]:
         stages = _json(run / "evaluate" / "cost.json") or stages
+    stages = {**stages, "stages": in_order(stages["stages"])}
     return Evidence(
         run=run,
         recipe=_yaml(run / "recipe.yaml"),
@@ -135,9 +137,21 @@ def read_evidence(run: Path) -> Evidence:
     )
 
 
+def in_order(stages: Rows) -> Rows:
+    """Stages as they were done: by their start, and, within one second, as the work goes."""
+
+    def place(stage: Json) -> tuple[str, int, str]:
+        name = str(stage.get("stage", ""))
+        head = name.split("/")[0].split("-")[0]
+        # Fused rankings read the others'.
+        late = name.startswith("rankings/fused")
+        return str(stage.get("started", "")), 2 * STAGES.index(head) + late if head in STAGES else 99, name
+
+    return sorted(stages, key=place)
+
+
 def _fingerprints(run: Path) -> dict[str, str]:
-    records = [_json(path) for path in sorted(run.rglob("stage.json"))]
-    records.sort(key=lambda record: str(record.get("started", "")))
+    records = in_order([_json(path) for path in sorted(run.rglob("stage.json"))])
     return {str(r["stage"]): str(r["fingerprint"]) for r in records if "stage" in r and "fingerprint" in r}
 
 

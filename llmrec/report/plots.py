@@ -192,7 +192,7 @@ def slices(evidence: Evidence, table: str) -> Picture | None:
             axes.set_xlim(-0.6, len(groups) - 0.4)
             axes.set_title(SLICES.get(name, name.replace("_", " ")))
         panels[0].set_ylabel(metric)
-        panels[0].set_ylim(bottom=0)
+        panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])
         figure.supxlabel("group, and how many queries it has", fontsize=8.5)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(shown))

@@ -56,13 +56,7 @@ def results(evidence: Evidence) -> list[Result]:
 
 
 def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
-    rankers: dict[str, dict[str, Any]] = facts["rankers"]
-    depth = facts.get("candidates")
-    # At depth 1 all metrics are HR@1; at the depth of the candidate list HR is 1 and the others say nothing new.
-    named = [
-        m for m in next(iter(rankers.values()), {}) if m == "hit@1" or m == evidence.primary or m.split("@")[1] != "1"
-    ]
-    measured = [m for m in named if depth is None or int(m.split("@")[1]) < depth or m == evidence.primary]
+    measured = _worth_showing(facts, evidence.primary)
     columns = _columns(measured, evidence.primary)
     more = [m for m in measured if m not in columns]
     users, asked = facts.get("users", 0), facts.get("queries", 0)
@@ -79,6 +73,21 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
         comparisons=_comparisons(evidence, table),
         sentences=_sentences(evidence, table),
     )
+
+
+def _worth_showing(facts: dict[str, Any], primary: str) -> list[str]:
+    """The metrics that say something of their own.
+
+    At depth 1 all are HR@1. Where the target is always a candidate (chance is known there), HR at the depth of the
+    whole list is 1 for everybody, and the others are what they are one step above; in a two-stage set it is recall.
+    """
+    depth = facts["candidates"] if facts.get("chance") else None
+    shown = []
+    for metric in next(iter(facts["rankers"].values()), {}):
+        k = int(metric.split("@")[1])
+        if metric == primary or ((k > 1 or metric == "hit@1") and (depth is None or k < depth)):
+            shown.append(metric)
+    return shown
 
 
 def _columns(measured: list[str], primary: str) -> list[str]:

@@ -14,6 +14,7 @@ from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.report import sentences
 from llmrec.report.results import Result, results
 
+WORDS = {"warning": "warns", "note": "notes"}
 WIDTH = 100  # where stdout is no terminal and so has none
 
 
@@ -58,7 +59,11 @@ def _table(result: Result) -> Padding:
 
 
 def _warnings(evidence: Evidence, console: Console) -> None:
-    """What the audit wants read before anything is believed."""
-    for finding in evidence.findings:
-        if finding.get("level") == "disqualifies":
+    """What the audit refuses in full; of the rest, that there is something to read."""
+    levels = [str(finding.get("level", "notes")) for finding in evidence.findings]
+    for finding, level in zip(evidence.findings, levels, strict=True):
+        if level == "disqualifies":
             console.print(Text(f"Audit, {finding.get('where', '')}: {finding.get('what', '')}", style="bold red"))
+    rest = [f"{n} {word}{'' if n == 1 else 's'}" for word in ("warning", "note") if (n := levels.count(WORDS[word]))]
+    if rest:
+        console.print(Text(f"Audit: {' and '.join(rest)}; the report has them.", style="dim"))

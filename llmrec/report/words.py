@@ -47,9 +47,11 @@ def signed(value: float) -> str:
 def seconds(value: float) -> str:
     """A duration.
 
-    >>> seconds(0.4), seconds(75), seconds(4020)
-    ('0.4 s', '1 min 15 s', '1 h 07 min')
+    >>> seconds(0.004), seconds(0.4), seconds(75), seconds(4020)
+    ('< 0.1 s', '0.4 s', '1 min 15 s', '1 h 07 min')
     """
+    if value < 0.05:
+        return "< 0.1 s"
     if value < 10:
         return f"{value:.1f} s"
     whole = round(value)

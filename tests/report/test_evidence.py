@@ -72,6 +72,13 @@ def test_parts_that_a_run_does_not_have_are_empty(run: Path):
     assert evidence.items is None
 
 
+def test_stages_that_started_in_the_same_second_stand_in_the_order_of_the_work(run: Path):
+    for record in run.rglob("stage.json"):
+        record.write_text(json.dumps({**json.loads(record.read_text()), "started": "2026-01-01T00:00:00Z"}))
+    done = [stage["stage"] for stage in read_evidence(run).cost["stages"]]
+    assert done == ["prepare", "retrieve", "pretrain", "train"]
+
+
 def test_cost_is_taken_from_the_evaluation_where_stages_left_no_record(run: Path):
     for record in run.rglob("stage.json"):
         record.unlink()

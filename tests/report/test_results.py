@@ -30,6 +30,15 @@ def test_a_depth_at_which_everybody_scores_one_is_left_out(uniform: Result, evid
     assert "HR@20" not in uniform.columns + uniform.more
 
 
+def test_recall_of_a_two_stage_set_is_no_matter_of_course(evidence: Evidence, uniform: Result):
+    """There the target may be missing, so that HR at the depth of the whole set is what the retriever found."""
+    facts = {**evidence.metrics["tables"]["uniform"], "candidates": 20}
+    del facts["chance"]
+    metrics = {**evidence.metrics, "tables": {"two_stage": facts}}
+    (result,) = results(replace(evidence, metrics=metrics, comparisons={}))
+    assert "HR@20" in result.columns
+
+
 def test_the_best_of_a_column_and_the_best_floor_are_marked(uniform: Result):
     rows = {row.ranker: row for row in uniform.rows}
     assert "best floor" in rows["transitions"].tags
