@@ -85,7 +85,7 @@ def _torch() -> Iterator[Finding]:
     elif torch.backends.mps.is_available():
         yield Finding("ok", "device", "mps (Apple); not among the machines that the tests run on")
     else:
-        words = "no GPU: set train.use_cpu: true, and keep to models below some 500 M parameters"
+        words = "no GPU: everything runs on the CPU; keep to models below some 500 M parameters"
         yield Finding("note", "device", words)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()

@@ -17,6 +17,7 @@ from llmrec.progress import note
 from llmrec.rank.scorer import Scorer
 
 TITLE = "title"
+ARTICLES = "the|a|an|les?|la|il|el|der|die|das"
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ def of_titles(larder: Larder, history: str) -> np.ndarray:
 
 
 def plain(title: str) -> str:
-    """A title as people type it: no case, no year, the article in front: `Matrix, The (1999)` is `the matrix`."""
+    """A title without what people leave out: case, year and article. `Matrix, The (1999)` is `matrix`."""
     title = re.sub(r"\s*\(\d{4}\)\s*$", "", title).strip().casefold()
-    moved = re.fullmatch(r"(.*), (the|a|an|les?|la|il|el|der|die|das)", title)
-    return f"{moved[2]} {moved[1]}" if moved else title
+    bare = re.sub(rf"^({ARTICLES}) (?=\S)|, ({ARTICLES})$", "", title)
+    return bare.strip()
 
 
 def _near(title: str, by_text: list[dict[str, int]]) -> str:

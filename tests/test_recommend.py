@@ -71,6 +71,7 @@ def test_an_unknown_user_is_told_how_ids_read(larder: Larder) -> None:
         ("heat", 1),
         ("HEAT (1995)", 1),
         ("The Matrix", 0),
+        ("matrix", 0),
         ("Matrix, The", 0),
         ("matrix, the (1999)", 0),
         ("Alien (2030)", 4),
@@ -118,6 +119,6 @@ def test_either_a_user_or_a_history(tmp_path: Path) -> None:
 
 
 def test_plain_titles() -> None:
-    assert plain("Les Misérables (1998)") == "les misérables"
-    assert plain("Misérables, Les (1998)") == "les misérables"
+    assert plain("Les Misérables (1998)") == plain("Misérables, Les (1998)") == plain("misérables") == "misérables"
+    assert plain("A") == "a"
     assert plain("2001: A Space Odyssey (1968)") == "2001: a space odyssey"

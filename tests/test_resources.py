@@ -55,7 +55,7 @@ def test_a_misspelt_name_is_told_the_nearest() -> None:
 
 
 def test_the_right_name_in_the_wrong_folder_is_told_the_folder() -> None:
-    with pytest.raises(UserError, match="did you mean .*movies/lines"):
+    with pytest.raises(UserError, match=r"did you mean .*movies/lines"):
         find("prompts", "lines")
 
 

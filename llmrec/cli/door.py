@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -38,7 +38,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "prompt": ("llmrec.cli.prompt", "Using it", "Show what the model will read for one user."),
     "recommend": ("llmrec.cli.recommend", "Using it", "Recommend items for a user, or after a history."),
     "export": ("llmrec.cli.export", "Using it", "Write pairs in the forms that trl reads."),
-    "publish": ("llmrec.cli.publish", "Using it", "Push a run's model and dataset to the hub."),
+    "publish": ("llmrec.cli.publish", "Using it", "Push a run's adapter, with its card, to the hub."),
     "compare": ("llmrec.cli.compare", "Judging", "Compare anybody's rankings on the same queries."),
     "audit": ("llmrec.cli.audit", "Judging", "Look for leaks and unfair comparisons."),
     "doctor": ("llmrec.cli.doctor", "Judging", "Say what this machine and installation can do."),
@@ -74,10 +74,12 @@ class Verbs(TyperGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands = {verb: Later(verb, *entry) for verb, entry in VERBS.items()}
-        self.traces = False
+        self.traces, self.runs = False, "runs"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         self.traces = "--traceback" in args  # wherever it stands: people add it to the end of the line that failed
+        runs = args[args.index("--runs") + 1 :][:1] if "--runs" in args else []
+        self.runs = runs[0] if runs else os.environ.get("LLMREC_RUNS") or "runs"
         return super().parse_args(ctx, [arg for arg in args if arg != "--traceback"])
 
     def invoke(self, ctx: Any) -> Any:
@@ -92,16 +94,17 @@ class Verbs(TyperGroup):
             print(str(fault), file=sys.stderr)
             raise typer.Exit(fault.exit_code) from None
         except Exception as fault:
-            words = out_of_room(fault)
+            words, code = out_of_room(fault, self.runs), 2
             if words is None:
                 if is_dialogue(fault):
                     raise
                 traceback.print_exc()
+                code = 1
                 words = "This is a bug of ours, not yours. Please report it with the lines above and the recipe."
             elif self.traces:
                 traceback.print_exc()
             print(words, file=sys.stderr)
-            raise typer.Exit(2 if out_of_room(fault) else 1) from None
+            raise typer.Exit(code) from None
 
 
 def is_dialogue(fault: BaseException) -> bool:
@@ -110,8 +113,11 @@ def is_dialogue(fault: BaseException) -> bool:
     return talks or (isinstance(fault, OSError) and fault.errno == errno.EPIPE)
 
 
-def out_of_room(fault: BaseException) -> str | None:
-    """One message for a full disk or a forbidden folder, however deep it was met; None for other faults."""
+def out_of_room(fault: BaseException, runs: str = "runs") -> str | None:
+    """One message for a full disk or a forbidden folder, however deep it was met; None for other faults.
+
+    `runs` is named where the fault names no place.
+    """
     seen: set[int] = set()
     link: BaseException | None = fault
     while link is not None and id(link) not in seen:
@@ -121,7 +127,7 @@ def out_of_room(fault: BaseException) -> str | None:
             number, place = link.errno, str(link.filename2 or link.filename or "")
         # Rust libraries (polars, safetensors) and torch carry the system's words, not its error number.
         if number in FULL or "No space left on device" in str(link) or "(os error 28)" in str(link):
-            return f"{place or Path.cwd()}: the disk is full. Free some space; finished stages are kept."
+            return f"{place or runs}: the disk is full. Free some space; finished stages are kept."
         if number in FORBIDDEN or "(os error 13)" in str(link):
             return f"{place or link}: may not be read or written. Change its permissions, or choose another folder."
         link = link.__cause__ or link.__context__

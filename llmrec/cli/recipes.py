@@ -13,10 +13,8 @@ from llmrec.cli.table import JSON, shown
 
 app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True, add_completion=False)
 
-NAME = Annotated[str, typer.Argument(metavar="NAME", help="A recipe by path or by shipped name.", show_default=False)]
-TO = Annotated[
-    Path, typer.Argument(metavar="PATH", help="Where the copy goes: a file, or a folder.", show_default=False)
-]
+NAME = Annotated[str, typer.Argument(metavar="NAME", help="A recipe by path or shipped name.", show_default=False)]
+TO = Annotated[Path, typer.Argument(metavar="PATH", help="The copy: a file, or a folder.", show_default=False)]
 PATHS = Annotated[
     list[Path], typer.Argument(metavar="PATH...", help="Recipes, or folders of recipes.", show_default=False)
 ]

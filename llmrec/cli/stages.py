@@ -10,9 +10,7 @@ import typer
 
 from llmrec.cli.door import VERBS
 
-RECIPE = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe by path or by shipped name.", show_default=False)
-]
+RECIPE = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe by path or shipped name.", show_default=False)]
 OVERRIDES = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Fields to set: train.learning_rate=1e-4.", show_default=False),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -93,11 +94,8 @@ SECTIONS = st.dictionaries(st.sampled_from(sorted({*Recipe.model_fields, "datta"
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=SECTIONS)
 def test_whatever_stands_in_a_section_is_refused_in_words(values: dict[str, Any], tmp_path: Path) -> None:
-    import yaml
-
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values) if values else "{}", encoding="utf-8")
-    try:
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(RecipeFault) as caught:  # never anything else
         load_recipe(path)
-    except RecipeFault as fault:
-        assert all(line.startswith(str(path)) for line in fault.faults)
+    assert all(line.startswith(str(path)) for line in caught.value.faults)
