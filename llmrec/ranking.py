@@ -55,7 +55,12 @@ def ranked(query: np.ndarray, item: np.ndarray, score: np.ndarray, *, ranker: st
     starts = np.flatnonzero(np.r_[True, query[1:] != query[:-1]]) if len(query) else np.empty(0, dtype=int)
     rank = np.arange(len(query)) - np.repeat(starts, np.diff(np.r_[starts, len(query)])) + 1
     columns = {QUERY: query, ITEM: item, RANK: rank, SCORE: score}
-    return pl.DataFrame(columns).with_columns(pl.lit(ranker).alias(RANKER)).cast(RANKING_SCHEMA).select(*RANKING_SCHEMA)
+    return (
+        pl.DataFrame(columns)
+        .with_columns(pl.lit(ranker).alias(RANKER))
+        .cast(pl.Schema(RANKING_SCHEMA))
+        .select(*RANKING_SCHEMA)
+    )
 
 
 def places(ranking: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:

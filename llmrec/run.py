@@ -1,8 +1,8 @@
 """A run: the folder where a recipe was done, stage by stage.
 
-A finished stage is a folder with a `stage.json`: its fingerprint, and the hash of every file that it wrote. The fingerprint
-covers what the stage reads of the recipe and the hashes of its inputs, never the whole recipe: changing what is measured
-retrains nothing, and a stage with the same fingerprint in a neighbouring run is taken from there.
+A finished stage is a folder with a `stage.json`: its fingerprint, and the hash of every file that it wrote. The
+fingerprint covers what the stage reads of the recipe and the hashes of its inputs, never the whole recipe: changing
+what is measured retrains nothing, and a stage with the same fingerprint in a neighbouring run is taken from there.
 
 A stage works in `.partial/<stage>` and is renamed when it is whole. A killed run leaves that folder, and a stage that
 keeps checkpoints goes on from them.
@@ -10,6 +10,7 @@ keeps checkpoints goes on from them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -204,10 +205,8 @@ def peak_rss_gb() -> float:
 
 
 def _forget_peak() -> None:
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
-    except OSError:
-        pass
 
 
 def _hashes(folder: Path) -> dict[str, str]:

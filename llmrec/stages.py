@@ -91,8 +91,8 @@ def plan(task: Task) -> list[Stage]:
         reads = {**read("pairs", "prompt", "answer"), "tokenizer": whole["model"]["name"]}
         stages.append(Stage("pairs", "pairs", reads, ("prepare", "retrieve", *own), partial(work.pairs, task)))
     for one in tuned:
-        arm = one.recipe.model_dump(mode="json", by_alias=True)
-        reads = {name: arm[name] for name in ("model", "lora", "objective", "train", "answer")}
+        own_whole = one.recipe.model_dump(mode="json", by_alias=True)
+        reads = {name: own_whole[name] for name in ("model", "lora", "objective", "train", "answer")}
         reads |= {"seed": one.seed, "budget": recipe.prompt.budget}
         needs = ("prepare", "pairs", *one.built)
         stages.append(Stage(f"train/{one.name}", "train", reads, needs, partial(work.train, task, one)))

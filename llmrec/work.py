@@ -167,7 +167,8 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
     tokenizer = build_tokenizer(texts, recipe.model.build.vocab_size, extra=template.source)
     encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
     asked = larders.training_queries(larder, recipe.pairs.per_user)
-    fit(larders.before(larder, asked), encoder, recipe.model.build, seed=seed_for(recipe.seed, "pretrain"), out=out)
+    earlier, seed = larders.before(larder, asked), seed_for(recipe.seed, "pretrain")
+    fit(earlier, encoder, tokenizer, recipe.model.build, seed=seed, out=out)
 
 
 def pairs(task: Task, out: Path) -> None:
@@ -177,7 +178,7 @@ def pairs(task: Task, out: Path) -> None:
 
     larder, recipe = task.larder(), task.recipe
     encoder = task.encoder(recipe, larder)
-    shares: dict[str, float] = dict(recipe.pairs.sources)
+    shares: dict[str, float] = dict(recipe.pairs.sources.items())
     asked = pl.read_parquet(task.run.path("retrieve") / "queries.parquet")
     mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if task.mines else None
     folds = {"train": (asked, shares, mined), "valid": (larder.fold("valid"), {"uniform": 1.0}, None)}
@@ -260,7 +261,7 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
             model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries"
         )
     seed, name, primary = recipe.seed, one.arm, recipe.evaluate.primary
-    by = recipe.answer.rank_by or (recipe.objective.length if recipe.objective else "sum")
+    by: str = recipe.answer.rank_by or (recipe.objective.length if recipe.objective else "sum")
     tried = {
         how: mean_metric(
             folds["valid"].tables["uniform"].ranking(how, ranker=name, seed=seed), larder.fold("valid"), primary

@@ -3,11 +3,12 @@
     state = read(model, prompts, pad=tokenizer.pad_token_id)        # b prompts, once
     logps = state.logps(branches)                                   # b lists of branches, each a list of tokens
 
-Attention models keep the prompts' keys and values and read all branches of a prompt as one packed row under a block mask.
-Mamba-2 forks the prompt's final state. Everything else reads whole sequences, with the same numbers. Several
+Attention models keep the prompts' keys and values and read all branches of a prompt as one packed row under a block
+mask. Mamba-2 forks the prompt's final state. Everything else reads whole sequences, with the same numbers. Several
 calls may follow one `read`: a search through the catalogue asks again and again about the same prompt.
 
-Shapes: b prompts, p prompt tokens, t packed branch tokens, n branches in all, m tokens of the longest branch, v vocabulary.
+Shapes: b prompts, p prompt tokens, t packed branch tokens, n branches in all, m tokens of the longest branch, v words
+of the vocabulary.
 """
 
 from __future__ import annotations

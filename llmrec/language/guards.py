@@ -24,9 +24,10 @@ def refuse_truncated(rows: Iterable[Mapping[str, Any]], max_length: int) -> None
         for side in ("chosen", "rejected"):
             answer = sum(label != -100 for label in row[f"{side}_labels"])
             if answer == 0 or len(row[f"{side}_input_ids"]) >= max_length:
+                taken = len(row[f"{side}_input_ids"])
                 raise TrainingFault(
-                    f"train: row {number}'s {side} answer is cut: prompt and answer take {len(row[f'{side}_input_ids'])} "
-                    f"tokens or more, and {max_length} fit. Lower prompt.budget."
+                    f"train: row {number}'s {side} answer is cut: prompt and answer take {taken} tokens or more, and "
+                    f"{max_length} fit. Lower prompt.budget."
                 )
 
 
@@ -34,8 +35,8 @@ def refuse_non_finite(loss: Tensor, step: int) -> None:
     """Raises TrainingFault as soon as a loss is not finite, before it reaches a weight."""
     if not torch.isfinite(loss).all():
         raise TrainingFault(
-            f"train: the loss is {loss.mean().item()} at step {step}. Lower train.learning_rate, or check that no answer is "
-            "empty; nothing was saved over the last checkpoint."
+            f"train: the loss is {loss.mean().item()} at step {step}. Lower train.learning_rate, or check that no "
+            "answer is empty; nothing was saved over the last checkpoint."
         )
 
 
@@ -59,7 +60,7 @@ def refuse_idle(model: PeftModel, ids: Sequence[int]) -> float:
     with model.disable_adapter():
         off = model(row).logits
     model.train(was_training)
-    change = (on - off).abs().max().item()
+    change = float((on - off).abs().max())
     if change == 0.0:
         raise TrainingFault(
             "train: the adapter changes no logit: it learned nothing. Raise train.learning_rate or epochs."
@@ -67,7 +68,7 @@ def refuse_idle(model: PeftModel, ids: Sequence[int]) -> float:
     return change
 
 
-class EveryTensorLearns(TrainerCallback):  # type: ignore[misc]
+class EveryTensorLearns(TrainerCallback):
     """Stops the run if some adapter tensor has had no gradient by step PATIENCE.
 
     LoRA starts with B = 0, so A's gradient is exactly zero until B has moved, and a schedule with a warm-up starts
@@ -94,6 +95,6 @@ class EveryTensorLearns(TrainerCallback):  # type: ignore[misc]
         if self.steps == self.PATIENCE and self.waiting:
             raise TrainingFault(
                 f"train: {len(self.waiting)} of {len(trainable)} adapter tensors get no gradient, first "
-                f"{sorted(self.waiting)[0]}: their layer's weight is used without its layer, or its output is not used. "
-                "Choose other lora.target_modules."
+                f"{sorted(self.waiting)[0]}: their layer's weight is used without its layer, or its output is not "
+                "used. Choose other lora.target_modules."
             )

@@ -40,13 +40,13 @@ def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreT
     if section.quantize is not None:
         extra["quantization_config"] = _quantisation(section)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             where, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code, **extra
         )
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as fault:
         raise ModelFault(_refusal(where, "model", fault)) from None
     if torch.cuda.is_available() and section.quantize is None:
-        model = model.to("cuda")
+        torch.nn.Module.to(model, "cuda")
     model.eval()
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,8 +35,9 @@ class _BlockedCrossEntropy(torch.autograd.Function):
             torch.mm(gradient, weight, out=d_hidden[start : start + BLOCK])
             d_weight.addmm_(gradient.T, rows)
         ctx.save_for_backward(d_hidden, d_weight)
-        ctx.rows = max(len(hidden), 1)
-        return total / ctx.rows
+        count = max(len(hidden), 1)
+        ctx.rows = count
+        return total / count
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -44,7 +46,9 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         return d_hidden * scale, d_weight * scale, None
 
 
+_apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _BlockedCrossEntropy.apply
+
+
 def blocked_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Mean negative log-likelihood of `labels` (n,) under softmax(hidden (n, d) @ weight (v, d).T), in nats."""
-    loss: Tensor = _BlockedCrossEntropy.apply(hidden, weight, labels)
-    return loss
+    return _apply(hidden, weight, labels)

@@ -1,7 +1,7 @@
 """What is peculiar about Mamba language models, each with its reason.
 
-* LoRA has one safe target. `out_proj` and `conv1d` are refused by PEFT; `dt_proj` is accepted and never gets a gradient (its
-  weight is used without its layer); `x_proj` trains on the plain path only (the fused kernel takes its weight
+* LoRA has one safe target. `out_proj` and `conv1d` are refused by PEFT; `dt_proj` is accepted and never gets a gradient
+  (its weight is used without its layer); `x_proj` trains on the plain path only (the fused kernel takes its weight
   directly). `in_proj` trains everywhere. (transformers 5.23, PEFT 0.21)
 * Mamba-1's cached state is not carried into a second multi-token pass (transformers 5.23); Mamba-2's is, exactly. So
   branches fork a Mamba-2 prompt's state, and Mamba-1 reads whole sequences.

@@ -38,9 +38,15 @@ FLOOR = 0.05  # of the learning rate, at the end of the cosine
 
 
 def pretrain(
-    histories: Sequence[np.ndarray], encoder: Encoder, build: Build, *, seed: int, out: Path
+    histories: Sequence[np.ndarray],
+    encoder: Encoder,
+    tokenizer: PreTrainedTokenizerFast,
+    build: Build,
+    *,
+    seed: int,
+    out: Path,
 ) -> PreTrainedModel:
-    """Trains a causal language model on `histories` (item codes, oldest first) and saves it with its tokenizer in `out`.
+    """Trains a causal language model on `histories` (item codes, oldest first), saved in `out` with its `tokenizer`.
 
     Every token of every row is supervised. A row is what the recipe's own prompt says of a stretch of history, so the
     template has to be a running list (`movies/lines`): a prompt followed by its answer is the next prompt. Resumes from
@@ -48,10 +54,9 @@ def pretrain(
     loss stops being finite.
     """
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = encoder.tokenizer
     head = _head(encoder, max(histories, key=len))
     torch.manual_seed(seed_for(seed, "pretrain", "weights"))
-    model = AutoModelForCausalLM.from_config(architecture(build, tokenizer), dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture(build, tokenizer), dtype=torch.float32)
     lines = [encoder.answer_ids(item) for item in range(len(encoder.texts))]
     optimizer = torch.optim.AdamW(_decayed(model, build.weight_decay), lr=build.learning_rate, betas=(0.9, 0.98))
 
@@ -134,7 +139,7 @@ def architecture(build: Build, tokenizer: PreTrainedTokenizerFast) -> PreTrained
 
 
 def _step(model: PreTrainedModel, rows: list[list[int]], pad: int) -> tuple[Tensor, int]:
-    """Mean loss over the rows' tokens, and how many there are. Padding is on the right, where a causal model never looks."""
+    """Mean loss over the rows' tokens, and how many. Padding is on the right, where a causal model never looks."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad)  # (b, l)
     real = torch.zeros(len(rows), width, dtype=torch.bool)
@@ -150,7 +155,7 @@ def _step(model: PreTrainedModel, rows: list[list[int]], pad: int) -> tuple[Tens
 def _rows(
     histories: Sequence[np.ndarray], head: list[int], lines: list[list[int]], build: Build, seed: int, epoch: int
 ) -> list[list[int]]:
-    """Histories cut into windows that hold whole titles; the first cut is drawn anew each epoch, so that borders move."""
+    """Histories cut into windows of whole titles; the first cut is drawn anew each epoch, so that borders move."""
     rng = rng_for(seed, "pretrain", "windows", epoch)
     room = build.window - len(head)
     sizes = np.array([len(line) for line in lines])
@@ -189,7 +194,7 @@ def _decayed(model: PreTrainedModel, decay: float) -> list[dict[str, object]]:
 
 
 def _head(encoder: Encoder, history: np.ndarray) -> list[int]:
-    """What a prompt holds before its first title. Raises ModelFault unless a prompt and its answer make the next prompt."""
+    """What a prompt holds before its first title. ModelFault unless a prompt and its answer make the next prompt."""
     items = [int(item) for item in history[:3]]
     head = encoder.prompt(items[:1]).ids[: -len(encoder.answer_ids(items[0]))]
     said = head
@@ -197,8 +202,8 @@ def _head(encoder: Encoder, history: np.ndarray) -> list[int]:
         said = said + encoder.answer_ids(item)
         if said != encoder.prompt(items[:n]).ids:
             raise ModelFault(
-                f"model.build: the template {encoder.template.name} is not a running list (a prompt and its answer do not "
-                "make the next prompt), so histories written with it teach nothing about its answers. Use "
+                f"model.build: the template {encoder.template.name} is not a running list (a prompt and its answer do "
+                "not make the next prompt), so histories written with it teach nothing about its answers. Use "
                 "prompt.template: movies/lines with answer: {style: title, eos: true}, or a model.name."
             )
     return head

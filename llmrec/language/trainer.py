@@ -30,7 +30,8 @@ except ImportError as fault:  # moved or removed: "anything here may change in a
     import trl
 
     raise ModelFault(
-        f"trl {trl.__version__} has no trl.experimental.orpo ({fault}); llmrec is held to trl 1.16: pip install 'trl>=1.16,<1.17'."
+        f"trl {trl.__version__} has no trl.experimental.orpo ({fault}); llmrec is held to trl 1.16: "
+        "pip install 'trl>=1.16,<1.17'."
     ) from None
 
 ANSWER_ROOM = 512  # tokens beyond the prompt; no answer comes near, and guards.refuse_truncated checks
@@ -84,7 +85,8 @@ def train(
     )
     for chatter in (PrinterCallback, ProgressCallback):  # both write to stdout, which is for results
         trainer.remove_callback(chatter)
-    guards.refuse_truncated(trainer.train_dataset, arguments.max_length)
+    tokenized: Any = trainer.train_dataset
+    guards.refuse_truncated(tokenized, _longest(recipe))
     last = _last_checkpoint(out / "checkpoints")
     if last is not None:
         note(f"train: going on from {last.name}")
@@ -93,7 +95,7 @@ def train(
     tuned = trainer.accelerator.unwrap_model(trainer.model)
     weights = get_peft_model_state_dict(tuned)
     guards.refuse_broken(weights)
-    change = guards.refuse_idle(tuned, trainer.train_dataset[0]["chosen_input_ids"])
+    change = guards.refuse_idle(tuned, tokenized[0]["chosen_input_ids"])
     if trainer.is_world_process_zero():
         tuned.save_pretrained(out / "adapter", safe_serialization=True)
         tokenizer.save_pretrained(out / "adapter")
@@ -107,7 +109,7 @@ def train(
     trainer.accelerator.wait_for_everyone()
 
 
-class RecipeTrainer(ORPOTrainer):  # type: ignore[misc]
+class RecipeTrainer(ORPOTrainer):
     """TRL's trainer, with answers that may do without an end token and a loss that must be finite."""
 
     def __init__(self, *args: Any, eos: bool, **kwargs: Any) -> None:
@@ -128,11 +130,12 @@ class RecipeTrainer(ORPOTrainer):  # type: ignore[misc]
     ) -> Any:
         """TRL's loss, or TrainingFault if it is not finite."""
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        guards.refuse_non_finite(result[0] if return_outputs else result, self.state.global_step)
+        loss = result[0] if isinstance(result, tuple) else result
+        guards.refuse_non_finite(loss, self.state.global_step)
         return result
 
 
-class Log(TrainerCallback):  # type: ignore[misc]
+class Log(TrainerCallback):
     """Every line that the trainer logs, as JSON lines, so that a report needs no tracker; and a bar for who watches."""
 
     def __init__(self, path: Path) -> None:
@@ -188,13 +191,18 @@ def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
         **fields,
         output_dir=str(out),
         beta=recipe.objective.beta,
-        max_length=recipe.prompt.budget + ANSWER_ROOM,
+        max_length=_longest(recipe),
         seed=seed,
         data_seed=seed,
         use_cpu=cpu,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
     )
+
+
+def _longest(recipe: Recipe) -> int:
+    """Tokens that prompt and answer may take together."""
+    return recipe.prompt.budget + ANSWER_ROOM
 
 
 def _rows(path: Path, at_most: int | None = None) -> Dataset:

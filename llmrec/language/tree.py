@@ -1,7 +1,8 @@
 """The catalogue as a token tree, and exact search for its best titles.
 
-Titles that begin alike share a path. Every title ends in the end token, which is a sibling of whatever continues it, so that
-a title that is the beginning of another competes with it fairly. Titles with the same tokens share a leaf and a score.
+Titles that begin alike share a path. Every title ends in the end token, which is a sibling of whatever continues it, so
+that a title that is the beginning of another competes with it fairly. Titles with the same tokens share a leaf and a
+score.
 
 A node stands for a run of tokens up to where titles part (a compressed trie). The log-probability of the run's first
 token, on top of its parent's, bounds every title below it from above, because later tokens can only subtract.
@@ -95,10 +96,10 @@ def top_k(
     width: int = 16,
     on_expand: Callable[[int], None] = lambda nodes: None,
 ) -> list[list[tuple[float, int]]]:
-    """For each prompt that `state` has read, its k best items and whatever ties with the k-th: (score, item), best first.
+    """For each prompt that `state` has read, its k best items and whatever ties with the k-th: (score, item) in order.
 
-    The score is the sum of the answer's token log-probabilities. `hidden[i]` are items never to be returned (those the user
-    has seen). `width` nodes a prompt are opened in one call of the model; it changes the cost, not the result.
+    The score is the sum of the answer's token log-probabilities. `hidden[i]` are items never to be returned (those the
+    user has seen). `width` nodes a prompt are opened in one call of the model; it changes the cost, not the result.
     """
     searches = [_Search(k, hidden[i]) for i in range(len(state.first))]
     for search, first in zip(searches, state.first.cpu(), strict=True):

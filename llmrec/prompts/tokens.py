@@ -17,11 +17,32 @@ from llmrec.errors import PromptFault
 class Tokenizer(Protocol):
     """What llmrec asks of a transformers tokenizer."""
 
-    bos_token_id: int | None
-    eos_token_id: int | None
-    all_special_tokens: list[str]
+    @property
+    def bos_token_id(self) -> Any:
+        """The token that prompts begin with; None where there is none."""
 
-    def __call__(self, text: list[str], /, **settings: Any) -> Any:
+    @property
+    def eos_token_id(self) -> Any:
+        """The token that answers end in; None where there is none."""
+
+    @property
+    def pad_token_id(self) -> Any:
+        """What fills short rows, masked."""
+
+    @property
+    def all_special_tokens(self) -> Sequence[str]:
+        """Texts that stand for tokens with a meaning of their own."""
+
+    def __call__(
+        self,
+        text: list[str],
+        /,
+        *,
+        add_special_tokens: bool = ...,
+        return_token_type_ids: bool | None = ...,
+        return_attention_mask: bool | None = ...,
+        verbose: bool = ...,
+    ) -> Any:
         """Under `input_ids`, one list of ids a text."""
 
 

@@ -18,8 +18,8 @@ def fused(
 ) -> pl.DataFrame:
     """`weight` x language + (1 - weight) x retriever, each standardised within the query's candidates.
 
-    Both rankings list the same items; RankingFault if they do not. Standardised: less the query's mean, over its standard
-    deviation; a constant list becomes zeros, and leaves the order to the other ranker.
+    Both rankings list the same items; RankingFault if they do not. Standardised: less the query's mean, over its
+    standard deviation; a constant list becomes zeros, and leaves the order to the other ranker.
     """
     both = language.select(QUERY, ITEM, a=pl.col(SCORE).cast(pl.Float64)).join(
         retriever.select(QUERY, ITEM, b=pl.col(SCORE).cast(pl.Float64)), on=[QUERY, ITEM], how="full", coalesce=True

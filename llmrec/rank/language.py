@@ -29,7 +29,7 @@ CELLS = 1 << 25  # branch tokens x vocabulary scored in one batch: 128 MB of flo
 
 @dataclass
 class Scores:
-    """Scores of one table, a list entry a query: items, and the sum and mean of their answers' token log-probabilities."""
+    """Scores of one table, an entry a query: items, and the sum and mean of their answers' token log-probabilities."""
 
     query: list[np.ndarray] = field(default_factory=list)
     item: list[np.ndarray] = field(default_factory=list)
@@ -76,7 +76,8 @@ def rank_with(
 ) -> Ranked:
     """Scores every candidate table of `queries`, and with `k` the first k of the catalogue (titles only, exactly).
 
-    Candidate tables have `query, items`. In letter style the prompt lists the candidates, so there is one table and no catalogue.
+    Candidate tables have `query, items`. In letter style the prompt lists the candidates, so there is one table and no
+    catalogue.
     """
     if encoder.style == "letter" and (k is not None or len(candidates) != 1):
         raise RankingFault(
@@ -147,8 +148,8 @@ def _score(
     sums: list[dict[tuple[int, ...], float]] = [{} for _ in lists]
     for some in _slices(distinct, width):
         asked = [row or distinct[i][:1] for i, row in enumerate(some)]
-        for i, row in enumerate(state.logps(asked)):
-            sums[i].update(zip(asked[i], (float(branch.double().sum()) for branch in row), strict=True))
+        for i, said in enumerate(state.logps(asked)):
+            sums[i].update(zip(asked[i], (float(branch.double().sum()) for branch in said), strict=True))
     for query, items, row, known in zip(ids, lists, answers, sums, strict=True):
         into.add(query, items, [known[tuple(branch)] for branch in row], [len(branch) for branch in row])
 

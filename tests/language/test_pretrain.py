@@ -32,13 +32,17 @@ def encoder(template="movies/lines", **answer):
     return Encoder(tokenizer, load_template(template), TITLES, 200, Answer(**answer))
 
 
+def pretrained(watched, lines, build, out):
+    return pretrain(watched, lines, lines.tokenizer, build, seed=7, out=out)
+
+
 def histories(people=20):
     return [np.roll(GENRES[p % 2], -(p // 2))[:6] for p in range(people)]
 
 
 def test_the_next_film_becomes_the_likeliest(tmp_path):
     lines = encoder()
-    model = pretrain(histories(), lines, TINY, seed=7, out=tmp_path)
+    model = pretrained(histories(), lines, TINY, tmp_path)
     state = read(model, [lines.prompt([2, 3, 4]).ids, lines.prompt([9, 10]).ids], pad=0)
     said = state.logps([lines.answers_ids(range(len(TITLES)))] * 2)
     best = [int(np.argmax([s.sum().item() for s in row])) for row in said]
@@ -52,7 +56,7 @@ def test_the_next_film_becomes_the_likeliest(tmp_path):
 
 
 def test_what_is_saved_is_an_ordinary_checkpoint(tmp_path):
-    model = pretrain(histories(8), encoder(), TINY.model_copy(update={"epochs": 1}), seed=7, out=tmp_path)
+    model = pretrained(histories(8), encoder(), TINY.model_copy(update={"epochs": 1}), tmp_path)
     section = Model(build=TINY)
     again = load_model(section, here=tmp_path, built=tmp_path)
     ids = torch.tensor([[1, 40, 50, 60]])
@@ -62,7 +66,7 @@ def test_what_is_saved_is_an_ordinary_checkpoint(tmp_path):
 
 def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path, monkeypatch):
     build = TINY.model_copy(update={"epochs": 3})
-    whole = pretrain(histories(), encoder(), build, seed=7, out=tmp_path / "whole")
+    whole = pretrained(histories(), encoder(), build, tmp_path / "whole")
 
     step, count = pretraining._step, iter(range(100))
     monkeypatch.setattr(pretraining, "_step", lambda *a: step(*a) if next(count) < 12 else stop())
@@ -71,9 +75,9 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path, monkey
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain(histories(), encoder(), build, seed=7, out=tmp_path / "broken")
+        pretrained(histories(), encoder(), build, tmp_path / "broken")
     monkeypatch.setattr(pretraining, "_step", step)
-    broken = pretrain(histories(), encoder(), build, seed=7, out=tmp_path / "broken")
+    broken = pretrained(histories(), encoder(), build, tmp_path / "broken")
     for a, b in zip(whole.parameters(), broken.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
     logged = [json.loads(line)["epoch"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
@@ -82,18 +86,18 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path, monkey
 
 def test_a_template_that_is_no_running_list_is_refused(tmp_path):
     with pytest.raises(ModelFault, match=r"movies/next-title is not a running list.*movies/lines"):
-        pretrain(histories(), encoder("movies/next-title"), TINY, seed=7, out=tmp_path)
+        pretrained(histories(), encoder("movies/next-title"), TINY, tmp_path)
 
 
 def test_a_mamba_model_is_built_the_same_way(tmp_path):
     build = TINY.model_copy(update={"family": "mamba2", "epochs": 1})
-    model = pretrain(histories(8), encoder(), build, seed=7, out=tmp_path)
+    model = pretrained(histories(8), encoder(), build, tmp_path)
     assert model.config.model_type == "mamba2"
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(tmp_path):
     with pytest.raises(ModelFault, match="heads 5 does not divide d_model 64"):
-        pretrain(histories(), encoder(), TINY.model_copy(update={"heads": 5}), seed=7, out=tmp_path)
+        pretrained(histories(), encoder(), TINY.model_copy(update={"heads": 5}), tmp_path)
 
 
 def test_windows_hold_whole_titles_and_lose_none():

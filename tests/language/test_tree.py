@@ -39,7 +39,7 @@ def test_every_title_is_a_leaf_and_equal_titles_share_one():
 def test_a_run_of_tokens_without_a_choice_is_one_node():
     tree = build_tree(TITLES)
     [long] = [child for child in tree.children if child.path[0] == 18]
-    assert long.path == (18, END) and long.run == 2
+    assert (long.path, long.run) == ((18, END), 2)
 
 
 @given(st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=4), min_size=1, max_size=12))
