@@ -39,6 +39,11 @@ def test_a_shipped_recipe_says_how_to_run_it_and_where_its_schema_is(path: Path)
     assert (path.parent / modeline.partition("$schema=")[2]).is_file()
 
 
+def test_the_page_about_them_names_each() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert [str(path.relative_to(FOLDER)) for path in RECIPES if f"`{path.relative_to(FOLDER)}`" not in page] == []
+
+
 @pytest.mark.parametrize("path", LAUNCHES, ids=lambda path: path.stem)
 def test_a_launch_file_is_one_that_accelerate_reads(path: Path) -> None:
     config_args = pytest.importorskip("accelerate.commands.config.config_args")
