@@ -123,9 +123,9 @@ class Retriever(Settings):
     """Items of a history that one training window holds."""
     loss: Literal["cross_entropy"] = "cross_entropy"
     """Exact softmax over the catalogue at every position."""
-    learning_rate: PositiveFloat = 3e-3
+    learning_rate: PositiveFloat = 6e-3
     """AdamW's step, warmed up, then decayed along a cosine."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """AdamW's decay; state matrices and biases are exempt."""
     batch_size: PositiveInt = 16
     """Windows a step."""
