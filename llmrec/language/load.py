@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from llmrec.errors import ModelFault
+from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import leads
 from llmrec.recipe.sections import Model
 
@@ -48,7 +49,7 @@ def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreT
     if torch.cuda.is_available() and section.quantize is None:
         torch.nn.Module.to(model, "cuda")
     model.eval()
-    return model
+    return with_ssd(model)
 
 
 def _whereabouts(section: Model, here: Path, built: Path | None) -> tuple[str, dict[str, Any]]:

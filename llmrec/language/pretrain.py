@@ -28,6 +28,7 @@ from transformers import (
 
 from llmrec.errors import ModelFault, TrainingFault
 from llmrec.language.loss import blocked_cross_entropy
+from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import track
 from llmrec.prompts.encoding import Encoder
 from llmrec.recipe.sections import Build
@@ -57,6 +58,7 @@ def pretrain(
     head = _head(encoder, max(histories, key=len))
     torch.manual_seed(seed_for(seed, "pretrain", "weights"))
     model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture(build, tokenizer), dtype=torch.float32)
+    model = with_ssd(model)
     lines = [encoder.answer_ids(item) for item in range(len(encoder.texts))]
     optimizer = torch.optim.AdamW(_decayed(model, build.weight_decay), lr=build.learning_rate, betas=(0.9, 0.98))
 
@@ -95,6 +97,7 @@ def pretrain(
     model.eval()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    checkpoint.with_suffix(".safetensors").unlink()
     return model
 
 
