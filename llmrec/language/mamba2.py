@@ -2,7 +2,7 @@
 
 Without CUDA kernels transformers 5.23 pads every call to its chunk (a branch of eight tokens costs 64 or 256) and
 repeats B and C for every head. The retriever's own recurrence is the same one and does neither; the ratios are in
-benchmarks/mamba2_cpu.py. `with_ssd` gives it to a model's mixers. Weights, names, cache and checkpoints stay as they are.
+benchmarks/mamba2_cpu.py. `with_ssd` gives it to a model's mixers. Weights, names, cache and checkpoints stay the same.
 
 Shapes: b rows, l positions, k taps of the convolution, h heads, p channels a head, n numbers of state a channel.
 """
