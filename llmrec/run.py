@@ -31,6 +31,7 @@ from llmrec.progress import leads, note
 
 FORMAT = 1  # of the stages' files: raise it when an old stage must not be taken for a new one
 RECORD = "stage.json"
+FINGERPRINT = ".fingerprint"  # of the stage that a partial folder is for
 PACKAGES = [
     "accelerate",
     "bitsandbytes",
@@ -77,12 +78,8 @@ class Run:
         return self.folder / stage
 
     def record(self, stage: str) -> dict[str, Any]:
-        """A finished stage's stage.json; empty if it is not finished."""
-        try:
-            found: dict[str, Any] = json.loads((self.path(stage) / RECORD).read_text())
-        except (OSError, ValueError):
-            return {}
-        return found
+        """A finished stage's stage.json; empty if it is not finished, or some file that it wrote is gone."""
+        return _record(self.path(stage))
 
     def fingerprint(self, stage: Stage) -> str:
         """What the stage's result depends on, as one hash. Raises RunFault naming the command for a missing input."""
@@ -108,16 +105,22 @@ class Run:
         if self.record(stage.name).get("fingerprint") == fingerprint:
             note(f"{stage.name}: done already")
             return False
-        twin = self._twin(stage, fingerprint)
         partial = self.folder / ".partial" / stage.name
-        if leads():
-            if not partial.exists() or _text(partial / ".fingerprint") != fingerprint:
+        whole = _record(partial).get("fingerprint") == fingerprint  # killed before it could take its name
+        twin = None if whole else self._twin(stage, fingerprint)
+        if leads() and not whole:
+            if not partial.exists() or _text(partial / FINGERPRINT) != fingerprint:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-                (partial / ".fingerprint").write_text(fingerprint)
+                (partial / FINGERPRINT).write_text(fingerprint)
             else:
                 note(f"{stage.name}: going on with what an interrupted run left")
+                _forget_half_written(partial)
         _together()
+        if whole:
+            if leads():
+                self._finish(stage, partial)
+            return True
         if twin is not None:
             note(f"{stage.name}: taken from {twin}")
             if leads():
@@ -170,18 +173,14 @@ class Run:
     def _twin(self, stage: Stage, fingerprint: str) -> Path | None:
         """The same stage, finished with the same fingerprint, in a neighbouring run."""
         for path in sorted(self.folder.parent.glob(f"*/{stage.name}/{RECORD}")):
-            if path.parents[len(Path(stage.name).parts)] == self.folder:
-                continue
-            try:
-                if json.loads(path.read_text()).get("fingerprint") == fingerprint:
-                    return path.parent
-            except (OSError, ValueError):
-                continue
+            other = path.parents[len(Path(stage.name).parts)] != self.folder
+            if other and _record(path.parent).get("fingerprint") == fingerprint:
+                return path.parent
         return None
 
     def _finish(self, stage: Stage, partial: Path) -> None:
         """The whole folder takes its place under its own name; what was there before goes."""
-        (partial / ".fingerprint").unlink(missing_ok=True)
+        (partial / FINGERPRINT).unlink(missing_ok=True)
         final = self.path(stage.name)
         final.parent.mkdir(parents=True, exist_ok=True)
         old = partial.with_name(partial.name + ".old")
@@ -209,8 +208,24 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """The stage.json in a folder that still holds everything that it names; else empty."""
+    try:
+        found: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if all((folder / name).is_file() for name in found.get("outputs", {})) else {}
+
+
+def _forget_half_written(folder: Path) -> None:
+    """Removes files under temporary names, `.<name>.<process>`: whoever wrote them is gone."""
+    for path in folder.rglob(".*"):
+        if path.is_file() and path.name != FINGERPRINT:
+            path.unlink()
+
+
 def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (RECORD, ".fingerprint"))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (RECORD, FINGERPRINT))
     found = {}
     for path in files:
         with path.open("rb") as file:

@@ -23,6 +23,7 @@ from typing import Any
 
 from llmrec import work
 from llmrec.errors import RunFault
+from llmrec.inputs import known_by_content
 from llmrec.progress import leads, note
 from llmrec.recipe.loader import Loaded, dump_recipe
 from llmrec.recipe.sections import Recipe
@@ -62,7 +63,7 @@ def plan(task: Task) -> list[Stage]:
     """The stages of a recipe, each after those that it needs."""
     recipe = task.recipe
     seed = {"seed": recipe.seed}
-    whole = recipe.model_dump(mode="json", by_alias=True)
+    whole = known_by_content(recipe, task.here)
 
     def read(*sections: str) -> dict[str, Any]:
         return {**seed, **{name: whole[name] for name in sections}}
@@ -91,8 +92,8 @@ def plan(task: Task) -> list[Stage]:
         reads = {**read("pairs", "prompt", "answer"), "tokenizer": whole["model"]["name"]}
         stages.append(Stage("pairs", "pairs", reads, ("prepare", "retrieve", *own), partial(work.pairs, task)))
     for one in tuned:
-        own_whole = one.recipe.model_dump(mode="json", by_alias=True)
-        reads = {name: own_whole[name] for name in ("model", "lora", "objective", "train", "answer")}
+        of_arm = known_by_content(one.recipe, task.here)
+        reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train", "answer")}
         reads |= {"seed": one.seed, "budget": recipe.prompt.budget}
         needs = ("prepare", "pairs", *one.built)
         stages.append(Stage(f"train/{one.name}", "train", reads, needs, partial(work.train, task, one)))
@@ -117,7 +118,7 @@ def _rankings(task: Task, read: Any) -> list[Stage]:
         )
     if "language" in asked:
         for one in task.arms:
-            arm = one.recipe.model_dump(mode="json", by_alias=True)
+            arm = known_by_content(one.recipe, task.here)
             reads = {**read("prompt", "answer"), "model": arm["model"], "primary": recipe.evaluate.primary, **depth}
             adapter = (f"train/{one.name}",) if one.recipe.objective is not None else ()
             pool = ("rankings/retriever",) if task.reranks else ()

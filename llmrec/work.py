@@ -102,7 +102,7 @@ class Task:
 
         stage = self._stage(recipe)
         tokenizer = load_tokenizer(recipe.model, here=self.here, built=self.run.path(stage) if stage else None)
-        template = load_template(recipe.prompt.template)
+        template = load_template(recipe.prompt.template, here=self.here)
         return Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
 
 
@@ -162,7 +162,7 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
 
     larder = task.larder()
     assert recipe.model.build is not None
-    template = load_template(recipe.prompt.template)
+    template = load_template(recipe.prompt.template, here=task.here)
     texts = [f" {text}" for text in larder.texts]
     tokenizer = build_tokenizer(texts, recipe.model.build.vocab_size, extra=template.source)
     encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)

@@ -84,12 +84,12 @@ class Template:
             raise PromptFault(f"{self.where}:{line}: {_words(fault)}") from fault
 
 
-def load_template(name_or_path: str | Path) -> Template:
-    """A template by shipped name (`movies/lines`) or by path (`my/prompt.jinja`).
+def load_template(name_or_path: str | Path, *, here: Path | None = None) -> Template:
+    """A template by shipped name (`movies/lines`) or by path (`my/prompt.jinja`), looked for in `here` first.
 
     Raises UserError when there is none, and PromptFault when it does not parse.
     """
-    path = find("prompts", name_or_path)
+    path = find("prompts", name_or_path, here=here)
     try:
         source = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as fault:

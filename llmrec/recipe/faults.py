@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llmrec.recipe import borrowed
-from llmrec.recipe.sections import Arm, Model, Objective, Recipe, Settings
+from llmrec.recipe.sections import Arm, Model, Objective, Recipe, Settings, is_taken
 from llmrec.recipe.source import Key
 from llmrec.recipe.words import SWITCH, WORD, found, near, one_of, typed
 
@@ -36,6 +36,8 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
     faults += _borrowed(values, ())
     arms = values.get("arms")
     for name, arm in arms.items() if isinstance(arms, dict) else ():
+        if is_taken(str(name)):
+            faults.append((("arms", name), "a ranker has this name; call the arm something else"))
         if isinstance(arm, dict):
             faults += _borrowed(arm, ("arms", name))
             faults += _arm(values, arm, ("arms", name))

@@ -275,10 +275,22 @@ class Evaluate(Settings):
     """Resamples of the users behind every interval."""
 
     @model_validator(mode="after")
+    def fused_has_its_sides(self) -> Evaluate:
+        missing = [side for side in ("retriever", "language") if side not in self.rankers]
+        if "fused" in self.rankers and missing:
+            raise ValueError(f"rankers has fused, which mixes retriever and language, without {' and '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
     def primary_is_measured(self) -> Evaluate:
         if int(self.primary.split("@")[1]) not in self.at:
             raise ValueError(f"primary is {self.primary}, but `at` has only {self.at}")
         return self
+
+
+def is_taken(name: str) -> bool:
+    """Whether an arm of this name would be ranked in another ranker's folder."""
+    return name in ("popularity", "recent", "transitions", "retriever", "fused") or name.startswith("fused-s")
 
 
 class Arm(Settings):
@@ -326,6 +338,8 @@ class Recipe(Settings):
         if not self.arms:
             raise PydanticCustomError("arms", "arms is empty; leave it out for a single arm named orpo")
         for name in self.arms:
+            if is_taken(name):
+                raise PydanticCustomError("arms", f"arms.{name}: a ranker has this name; call the arm something else")
             try:
                 self.arm(name)
             except ValueError as fault:

@@ -140,6 +140,11 @@ def test_a_template_of_ones_own_lies_beside_the_recipe(tmp_path: Path) -> None:
     assert read(tmp_path, "prompt: {template: mine.jinja}").prompt.template == "mine.jinja"
 
 
+def test_fused_needs_both_its_sides(tmp_path: Path) -> None:
+    told = fault(tmp_path, "evaluate: {rankers: [popularity, retriever, fused]}")
+    assert told.endswith("rankers has fused, which mixes retriever and language, without language")
+
+
 class TestArms:
     def test_faults_stand_at_the_arm_s_own_line(self, tmp_path: Path) -> None:
         told = faults(
@@ -175,6 +180,13 @@ class TestArms:
         build = recipe.arm("deep").model.build
         assert build is not None
         assert (build.layers, build.d_model) == (9, 32)
+
+    def test_an_arm_cannot_have_a_ranker_s_name(self, tmp_path: Path) -> None:
+        told = faults(tmp_path, "arms: {retriever: {}, fused-s7: {}, fusion: {}}")
+        assert [line.split(";")[0] for line in told] == [
+            "r.yaml:4: arms.retriever: a ranker has this name",
+            "r.yaml:4: arms.fused-s7: a ranker has this name",
+        ]
 
     def test_no_arms_at_all_is_a_fault(self, tmp_path: Path) -> None:
         assert "arms: is empty" in fault(tmp_path, "arms: {}")

@@ -1,0 +1,205 @@
+"""What a recipe comes to: which stages, in which folders, in an order in which each finds what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrec.errors import RunFault
+from llmrec.recipe.loader import Loaded
+from llmrec.recipe.sections import Recipe
+from llmrec.run import Run, Stage
+from llmrec.stages import plan, run_all, run_stage
+from llmrec.work import Task
+
+EVERYBODY = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
+
+
+def task(folder: Path, **sections: Any) -> Task:
+    base = {"name": "r", "data": {"path": "films.csv"}, "model": {"build": {}}, "prompt": {"template": "movies/lines"}}
+    return Task(Recipe.model_validate({**base, **sections}), folder, Run(folder / "runs" / "r"))
+
+
+def planned(folder: Path, **sections: Any) -> dict[str, Stage]:
+    return {stage.name: stage for stage in plan(task(folder, **sections))}
+
+
+def reads(folder: Path, **sections: Any) -> dict[str, Any]:
+    """What each stage reads of a recipe."""
+    return {name: stage.reads for name, stage in planned(folder, **sections).items()}
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The stages that read something else now."""
+    assert before.keys() == after.keys()
+    return [name for name in before if before[name] != after[name]]
+
+
+TWO_ARMS: dict[str, Any] = {"arms": {"before": {"objective": None}, "orpo": {}}}
+
+
+def test_the_stages_of_the_main_job(tmp_path: Path) -> None:
+    assert list(planned(tmp_path, **TWO_ARMS)) == [
+        "prepare", "candidates", "retrieve", "pretrain", "pairs", "train/orpo",
+        "rankings/popularity", "rankings/recent", "rankings/transitions", "rankings/retriever",
+        "rankings/before", "rankings/orpo", "rankings/fused", "evaluate", "report",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {**TWO_ARMS, "seeds": 3},
+        {"candidates": {"two_stage": 50}},
+        {"model": {"name": "some/model"}},
+        {"objective": None, "arms": {"as_it_is": {"objective": None}}},
+        {
+            "arms": {
+                "a": {"model": {"build": {"layers": 9}}},
+                "b": {"objective": None, "model": {"build": {"layers": 8}}},
+            }
+        },
+        {"pairs": {"from": {"uniform": 1.0}}},
+        *({"evaluate": {"rankers": [one]}} for one in EVERYBODY[:-1]),
+    ],
+)
+def test_whatever_a_stage_needs_comes_before_it(tmp_path: Path, sections: dict[str, Any]) -> None:
+    done: set[str] = set()
+    for name, stage in planned(tmp_path, **sections).items():
+        assert set(stage.needs) <= done, name
+        done.add(name)
+
+
+def test_each_seed_of_an_arm_has_folders_of_its_own_and_fused_goes_with_it(tmp_path: Path) -> None:
+    stages = planned(tmp_path, **TWO_ARMS, seeds=2, seed=7)
+    trained = [name for name in stages if name.startswith("train/")]
+    assert trained == ["train/orpo-s7", "train/orpo-s8"]
+    assert [stages[name].reads["seed"] for name in trained] == [7, 8]
+    assert [name for name in stages if name.startswith("rankings/")][-5:] == [
+        "rankings/before", "rankings/orpo-s7", "rankings/orpo-s8", "rankings/fused-s7", "rankings/fused-s8",
+    ]  # fmt: skip
+    assert "rankings/orpo-s8" in stages["rankings/fused-s8"].needs
+
+
+def test_an_arm_without_an_objective_is_ranked_and_never_trained(tmp_path: Path) -> None:
+    stages = planned(tmp_path, **TWO_ARMS)
+    assert "train/before" not in stages
+    assert not any(need.startswith("train/") for need in stages["rankings/before"].needs)
+
+
+def test_where_no_arm_is_trained_there_are_no_pairs(tmp_path: Path) -> None:
+    stages = planned(tmp_path, arms={"before": {"objective": None}})
+    assert "pairs" not in stages
+    assert not stages["retrieve"].reads["mines"]
+
+
+def test_arms_of_one_architecture_share_its_pre_training(tmp_path: Path) -> None:
+    stages = planned(tmp_path, arms={"a": {}, "b": {"train": {"learning_rate": 1e-3}}})
+    assert [name for name in stages if name.startswith("pretrain")] == ["pretrain"]
+    assert all("pretrain" in stages[f"train/{arm}"].needs for arm in "ab")
+
+
+def test_an_arm_of_another_architecture_is_pre_trained_by_itself(tmp_path: Path) -> None:
+    stages = planned(tmp_path, arms={"a": {}, "deep": {"model": {"build": {"layers": 9}}}})
+    assert [name for name in stages if name.startswith("pretrain")] == ["pretrain", "pretrain-2"]
+    assert "pretrain-2" in stages["train/deep"].needs
+    assert "pretrain-2" not in stages["train/a"].needs
+
+
+def test_a_model_by_name_is_not_pre_trained(tmp_path: Path) -> None:
+    assert "pretrain" not in planned(tmp_path, model={"name": "some/model"})
+
+
+def test_the_retrievers_first_are_reranked_where_that_is_asked_for(tmp_path: Path) -> None:
+    assert "rankings/retriever" not in planned(tmp_path)["rankings/orpo"].needs
+    assert "rankings/retriever" in planned(tmp_path, candidates={"two_stage": 50})["rankings/orpo"].needs
+
+
+class TestWhatChangesWhat:
+    def test_the_depths_of_the_metrics(self, tmp_path: Path) -> None:
+        before, after = ({"at": [1, 10, 20]}, {"at": [10, 20]})
+        assert changed(reads(tmp_path, evaluate=before), reads(tmp_path, evaluate=after)) == ["evaluate"]
+
+    def test_the_deepest_of_them_is_how_far_the_catalogue_is_ranked(self, tmp_path: Path) -> None:
+        after = changed(reads(tmp_path), reads(tmp_path, evaluate={"at": [1, 10, 50]}))
+        assert after == [f"rankings/{r}" for r in [*EVERYBODY[:4], "orpo", "fused"]] + ["evaluate"]
+
+    def test_the_step_size_of_one_arm(self, tmp_path: Path) -> None:
+        arms = {"a": {}, "b": {}}
+        after = reads(tmp_path, arms={**arms, "b": {"train": {"learning_rate": 1e-3}}})
+        assert changed(reads(tmp_path, arms=arms), after) == ["train/b"]
+
+    def test_the_run_s_name(self, tmp_path: Path) -> None:
+        assert changed(reads(tmp_path), reads(tmp_path, name="other")) == ["report"]
+
+    def test_the_seed_changes_everything_but_the_page(self, tmp_path: Path) -> None:
+        before = reads(tmp_path)
+        assert changed(before, reads(tmp_path, seed=8)) == [name for name in before if name != "report"]
+
+    def test_the_data_s_content_and_not_its_place(self, tmp_path: Path) -> None:
+        one, two = tmp_path / "one", tmp_path / "two"
+        for folder in (one, two):
+            folder.mkdir()
+            (folder / "films.csv").write_text("user,item\n1,2\n", encoding="utf-8")
+        assert changed(reads(one), reads(two)) == []
+        assert changed(reads(one), reads(tmp_path, data={"path": str(two / "films.csv")})) == []
+        (two / "films.csv").write_text("user,item\n1,3\n", encoding="utf-8")
+        assert changed(reads(one), reads(two)) == ["prepare"]
+
+    def test_a_template_s_content(self, tmp_path: Path) -> None:
+        asked = {"prompt": {"template": "mine.jinja"}}
+        (tmp_path / "mine.jinja").write_text("one", encoding="utf-8")
+        before = reads(tmp_path, **asked)
+        (tmp_path / "mine.jinja").write_text("two", encoding="utf-8")
+        assert changed(before, reads(tmp_path, **asked)) == ["pretrain", "pairs", "rankings/orpo"]
+
+    def test_a_dataset_s_own_files(self, tmp_path: Path) -> None:
+        manifest = (
+            "name: mine\ntitle: Mine\nabout: Films.\nlicence: none\ncitation: none\n"
+            "sources: [{files: [{path: films.csv}], interactions: {file: films.csv}}]\n"
+        )
+        (tmp_path / "mine.yaml").write_text(manifest, encoding="utf-8")
+        (tmp_path / "films.csv").write_text("user,item\n1,2\n", encoding="utf-8")
+        before = reads(tmp_path, data={"dataset": "mine.yaml"})
+        (tmp_path / "films.csv").write_text("user,item\n1,3\n", encoding="utf-8")
+        assert changed(before, reads(tmp_path, data={"dataset": "mine.yaml"})) == ["prepare"]
+        before = reads(tmp_path, data={"dataset": "mine.yaml"})
+        (tmp_path / "mine.yaml").write_text(manifest.replace("Films", "All films"), encoding="utf-8")
+        assert changed(before, reads(tmp_path, data={"dataset": "mine.yaml"})) == []
+
+    def test_a_model_folder_s_files(self, tmp_path: Path) -> None:
+        (tmp_path / "lm").mkdir()
+        before = reads(tmp_path, model={"name": "lm"})
+        (tmp_path / "lm" / "model.safetensors").write_bytes(b"weights")
+        assert changed(before, reads(tmp_path, model={"name": "lm"})) == ["pairs", "train/orpo", "rankings/orpo"]
+
+
+def loaded(asked: Task) -> Loaded:
+    return Loaded(asked.recipe, asked.here / "r.yaml", asked.here)
+
+
+@pytest.mark.parametrize(
+    ("verb", "first"),
+    [("retrieve", "prepare"), ("pretrain", "prepare"), ("pairs", "prepare"), ("train", "prepare"), ("rank", "prepare"),
+     ("evaluate", "prepare"), ("report", "evaluate")],
+)  # fmt: skip
+def test_a_stage_asked_for_too_early_names_the_command_to_run_first(tmp_path: Path, verb: str, first: str) -> None:
+    with pytest.raises(RunFault, match=f"Run `llmrec {first} RECIPE` first") as fault:
+        run_stage(verb, loaded(task(tmp_path)), runs=tmp_path / "runs")
+    assert fault.value.exit_code == 2
+
+
+@pytest.mark.parametrize("verb", ["run", "prepare", "rank"])
+def test_only_training_is_shared_among_processes(tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    asked = loaded(task(tmp_path))
+    with pytest.raises(RunFault, match="Launch only `train`"):
+        run_all(asked, runs=tmp_path) if verb == "run" else run_stage(verb, asked, runs=tmp_path)
+
+
+def test_a_verb_that_a_recipe_has_no_use_for_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_stage("pretrain", loaded(task(tmp_path, model={"name": "some/model"})), runs=tmp_path / "runs")
+    assert capsys.readouterr().err == "pretrain: this recipe has nothing to do here.\n"
