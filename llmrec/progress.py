@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
+
+from llmrec.launch import rank
 
 T = TypeVar("T")
 EVERY = 15.0  # seconds between plain lines
@@ -14,7 +15,7 @@ EVERY = 15.0  # seconds between plain lines
 
 def leads() -> bool:
     """Whether this process speaks for the run: rank 0, or the only one."""
-    return os.environ.get("RANK", "0") in ("", "0")
+    return rank() == 0
 
 
 def note(words: str) -> None:

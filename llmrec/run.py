@@ -27,6 +27,7 @@ from typing import Any
 
 from llmrec import __version__
 from llmrec.errors import RunFault
+from llmrec.launch import processes
 from llmrec.progress import leads, note
 
 FORMAT = 1  # of the stages' files: raise it when an old stage must not be taken for a new one
@@ -116,7 +117,7 @@ class Run:
             else:
                 note(f"{stage.name}: going on with what an interrupted run left")
                 _forget_half_written(partial)
-        _together()
+        _together(on_cpu=bool((stage.reads.get("train") or {}).get("use_cpu")))
         if whole:
             if leads():
                 self._finish(stage, partial)
@@ -291,12 +292,12 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _together() -> None:
-    """Waits until every process of a launch is here."""
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+def _together(*, on_cpu: bool) -> None:
+    """Waits until every process of a launch is here. The first to say so decides how they talk: gloo on CPUs."""
+    if processes() > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=not sys.modules["torch"].cuda.is_available()).wait_for_everyone()
+        PartialState(cpu=on_cpu or not sys.modules["torch"].cuda.is_available()).wait_for_everyone()
 
 
 def _verb(stage: str) -> str:

@@ -16,14 +16,13 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llmrec import work
-from llmrec.errors import RunFault
 from llmrec.inputs import known_by_content
+from llmrec.launch import expect_all_processes, refuse_launch
 from llmrec.progress import leads, note
 from llmrec.recipe.loader import Loaded, dump_recipe
 from llmrec.recipe.sections import Recipe
@@ -35,7 +34,7 @@ VERBS = ("prepare", "retrieve", "pretrain", "pairs", "train", "rank", "evaluate"
 
 def run_all(loaded: Loaded, *, runs: Path) -> None:
     """Every stage, skipping what is done; ends with the tables, the verdict and the report's path on stdout."""
-    _refuse_launch("run")
+    refuse_launch("run")
     run, task = _open(loaded, runs)
     stages = plan(task)
     for stage in stages:
@@ -46,10 +45,12 @@ def run_all(loaded: Loaded, *, runs: Path) -> None:
 
 def run_stage(verb: str, loaded: Loaded, *, runs: Path) -> None:
     """The stages of one command. Raises RunFault naming the command to run first when an input is not there."""
+    if verb == "train":
+        expect_all_processes()
+    else:
+        refuse_launch(verb)
     run, task = _open(loaded, runs)
     chosen = [stage for stage in plan(task) if stage.verb == verb]
-    if verb != "train":
-        _refuse_launch(verb)
     if not chosen:
         note(f"{verb}: this recipe has nothing to do here.")
     for stage in chosen:
@@ -154,15 +155,6 @@ def _open(loaded: Loaded, runs: Path) -> tuple[Run, Task]:
 
 def _seeds(recipe: Recipe) -> list[int]:
     return [recipe.seed + i for i in range(recipe.seeds)]
-
-
-def _refuse_launch(verb: str) -> None:
-    """Only training is shared among processes: two ranks would race for the other stages' folders."""
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
-        raise RunFault(
-            f"llmrec {verb} runs in one process, and this is one of {os.environ['WORLD_SIZE']}. Launch only `train`: "
-            "accelerate launch -m llmrec train RECIPE, after `llmrec pairs RECIPE`."
-        )
 
 
 def _say_verdict(run: Run) -> None:

@@ -20,6 +20,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from llmrec.errors import ModelFault, TrainingFault
 from llmrec.language import guards
 from llmrec.language.lora import adapted
+from llmrec.language.shares import SharedRows, Shares
+from llmrec.launch import expect_all_processes
 from llmrec.progress import leads, note, track
 from llmrec.recipe.sections import Recipe
 
@@ -65,8 +67,10 @@ def train(
 ) -> None:
     """Fine-tunes one arm on `pairs` (train.parquet, valid.parquet) and writes `out/adapter` and `out/train_log.jsonl`.
 
-    k rejected answers become k rows, TRL's own form; each pair is seen once an epoch, whatever the number of processes.
-    Goes on from the last checkpoint in `out/checkpoints`. Raises TrainingFault where a guard fires.
+    k rejected answers become k rows, TRL's own form; each row is seen once an epoch, whatever the number of processes
+    (a step has `per_device_train_batch_size` rows of each, as TRL counts). On several, TRL's likelihood term is a mean
+    over the tokens of each process's rows, so long answers weigh a little differently than on one. Goes on from the
+    last checkpoint in `out/checkpoints`. Raises TrainingFault where a guard fires.
     """
     assert recipe.objective is not None
     expect_all_processes()
@@ -134,6 +138,44 @@ class RecipeTrainer(ORPOTrainer):
         guards.refuse_non_finite(loss, self.state.global_step)
         return result
 
+    def get_train_dataloader(self) -> Any:
+        """Each row once an epoch on any number of processes; a recipe that wants another order gets the trainer's."""
+        asked: Any = self.args
+        rows: Any = self.train_dataset
+        if asked.train_sampling_strategy != "random" or asked.dataloader_drop_last:
+            return super().get_train_dataloader()
+        shares = Shares(
+            len(rows),
+            self._train_batch_size,
+            seed=asked.data_seed,
+            process=asked.process_index,
+            processes=asked.world_size,
+        )
+        return SharedRows(
+            rows,
+            batch_sampler=shares,
+            collate_fn=self.data_collator,
+            num_workers=asked.dataloader_num_workers,
+            persistent_workers=asked.dataloader_persistent_workers,
+            prefetch_factor=asked.dataloader_prefetch_factor,
+            pin_memory=asked.dataloader_pin_memory and not asked.use_cpu,
+        )
+
+    def get_batch_loss_metrics(self, model: Any, batch: Any, train_eval: Any = "train") -> Any:
+        """TRL's loss and metrics. TRL gathers every process's rows as if all had as many; shares may differ by one."""
+        if train_eval != "train" or self.accelerator.num_processes == 1:
+            return super().get_batch_loss_metrics(model, batch, train_eval)
+        self.accelerator.gather_for_metrics = lambda rows: rows
+        try:
+            loss, own = super().get_batch_loss_metrics(model, batch, train_eval)
+        finally:
+            del self.accelerator.gather_for_metrics  # the method is there again
+        rows = len(batch["chosen_labels"])
+        sums = torch.tensor([*(value * rows for value in own.values()), rows], device=self.accelerator.device)
+        total = self.accelerator.reduce(sums)
+        *means, _ = (total / total[-1]).tolist()
+        return loss, dict(zip(own, means, strict=True))
+
 
 class Log(TrainerCallback):
     """Every line that the trainer logs, as JSON lines, so that a report needs no tracker; and a bar for who watches."""
@@ -164,26 +206,12 @@ def quiet() -> None:
         disable_progress_bars()
 
 
-def expect_all_processes() -> None:
-    """Raises TrainingFault when a launcher asked for several processes and this one is alone.
-
-    `accelerate launch` with distributed_type MULTI_CPU and no MPI starts one process and says nothing.
-    """
-    asked = int(os.environ.get("LLMREC_PROCESSES", os.environ.get("ACCELERATE_NUM_PROCESSES", "0")) or 0)
-    running = int(os.environ.get("WORLD_SIZE", "1") or 1)
-    if asked > running:
-        raise TrainingFault(
-            f"train: {asked} processes were asked for and {running} started. On CPUs launch with "
-            "--config_file recipes/accelerate/cpu-2.yaml, or with torchrun --nproc_per_node."
-        )
-
-
 def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
     assert recipe.objective is not None
     fields = {**DEFAULTS, **recipe.train}
     if "gradient_checkpointing" in fields:  # transformers' old name for it
         fields["activation_checkpointing"] = fields.pop("gradient_checkpointing")
-    cpu = not torch.cuda.is_available()
+    cpu = fields.setdefault("use_cpu", not torch.cuda.is_available())
     fields.setdefault("bf16", recipe.model.dtype == "bfloat16" and not cpu)
     fields.setdefault("fp16", recipe.model.dtype == "float16" and not cpu)
     fields.setdefault("eval_strategy", "epoch")
@@ -194,7 +222,6 @@ def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
         max_length=_longest(recipe),
         seed=seed,
         data_seed=seed,
-        use_cpu=cpu,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
     )

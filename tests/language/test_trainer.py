@@ -135,10 +135,3 @@ def test_a_prompt_that_would_cut_its_answer_is_refused(world, tmp_path, monkeypa
     monkeypatch.setattr(training, "ANSWER_ROOM", -60)
     with pytest.raises(TrainingFault, match="answer is cut"):
         go(world, tmp_path / "arm")
-
-
-def test_fewer_processes_than_were_asked_for(monkeypatch):
-    monkeypatch.setenv("LLMREC_PROCESSES", "2")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    with pytest.raises(TrainingFault, match="2 processes were asked for and 1 started"):
-        training.expect_all_processes()
