@@ -100,6 +100,7 @@ def train(
     weights = get_peft_model_state_dict(tuned)
     guards.refuse_broken(weights)
     change = guards.refuse_idle(tuned, tokenized[0]["chosen_input_ids"])
+    trainer.accelerator.wait_for_everyone()  # each process has its part of the last checkpoint to write
     if trainer.is_world_process_zero():
         tuned.save_pretrained(out / "adapter", safe_serialization=True)
         tokenizer.save_pretrained(out / "adapter")
