@@ -32,38 +32,52 @@ def fetched(name: str, *, revision: str | None = None) -> Path:
     Raises ModelFault where there is no such model, no permission, no network, or no safetensors weights.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
-    except HFValidationError:
-        raise ModelFault(f"{name}: not a hub id; it is ORG/NAME, as in Qwen/Qwen3-0.6B.") from None
-    except GatedRepoError:
-        raise ModelFault(
-            f"{name}: gated. Accept its terms on its page, then `hf auth login` or set HF_TOKEN."
-        ) from None
-    except RevisionNotFoundError:
-        raise ModelFault(f"{name}: no revision {revision!r}; see its page for branches and tags.") from None
-    except RepositoryNotFoundError:
-        raise ModelFault(
-            f"{name}: no such model on the hub, or a private one; check the name, or set HF_TOKEN."
-        ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError) as fault:
-        offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else str(fault).splitlines()[0]
-        raise ModelFault(
-            f"{name}: not cached here, and the hub cannot be reached ({offline}). Connect, or give a local folder."
-        ) from None
+    except Exception as fault:  # the hub's own errors, and whatever the network or a full disk raises below it
+        said = explained(name, revision, fault) or f"{name}: could not be fetched: {_first_line(fault)}"
+        raise ModelFault(said) from None
     if not any(folder.rglob("*.safetensors")):
-        raise ModelFault(f"{name}: has no safetensors weights, and pickles are not loaded; choose another revision.")
+        raise ModelFault(_pickled(name))
     return folder
+
+
+def explained(name: str, revision: str | None, fault: BaseException) -> str | None:
+    """What went wrong with a hub id, in words; None if the hub had no part in it. Looks at the fault and its causes."""
+    from huggingface_hub import errors
+
+    at = f"{name} at {revision}" if revision else name
+    cause: BaseException | None = fault
+    while cause is not None:
+        if isinstance(cause, errors.HFValidationError):
+            return f"{name}: not a hub id; it is ORG/NAME, as in Qwen/Qwen3-0.6B."
+        if isinstance(cause, errors.GatedRepoError):
+            return f"{name}: gated. Accept its terms on its page, then `hf auth login` or set HF_TOKEN."
+        if isinstance(cause, errors.RevisionNotFoundError):
+            return f"{name}: no revision {revision!r}; see its page for branches and tags."
+        if isinstance(cause, errors.RepositoryNotFoundError):
+            return f"{name}: no such model on the hub, or a private one; check the name, or set HF_TOKEN."
+        if isinstance(cause, errors.LocalEntryNotFoundError | errors.HfHubHTTPError | ConnectionError):
+            offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else _first_line(cause)
+            get = f"llmrec models get {name}" + (f" --revision {revision}" if revision else "")
+            return (
+                f"{at}: not cached here, and the hub cannot be reached ({offline}). Fetch it where there is a network "
+                f"(`{get}`), or give a local folder."
+            )
+        if "use_safetensors=True" in str(cause):  # transformers' advice to those who have a pickle
+            return _pickled(name)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _pickled(name: str) -> str:
+    looked = " HF_HUB_OFFLINE is set: only what is cached was looked at." if os.environ.get("HF_HUB_OFFLINE") else ""
+    return f"{name}: no safetensors weights, and pickles are not loaded; choose another revision.{looked}"
+
+
+def _first_line(fault: BaseException) -> str:
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0]
 
 
 def _cached() -> dict[str, str]:

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from llmrec.errors import ModelFault
+from llmrec.language import gguf_file, hub, quantised
 from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import leads
 from llmrec.recipe.sections import Model
+
+
+def hide_bars() -> None:
+    """No bars of transformers' unless somebody watches."""
+    if not (leads() and os.isatty(2)):
+        disable_progress_bar()
 
 
 def load_tokenizer(section: Model, *, here: Path, built: Path | None = None) -> PreTrainedTokenizerBase:
@@ -22,8 +28,8 @@ def load_tokenizer(section: Model, *, here: Path, built: Path | None = None) -> 
     where, extra = _whereabouts(section, here, built)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=section.trust_remote_code, **extra)
-    except (OSError, ValueError) as fault:
-        raise ModelFault(_refusal(where, "tokenizer", fault)) from None
+    except Exception as fault:  # tokenizers raises bare Exceptions, a damaged GGUF any kind
+        raise ModelFault(_refusal(where, "tokenizer", fault, extra)) from None
     if tokenizer.eos_token_id is None:
         raise ModelFault(f"{where}: the tokenizer has no end-of-sequence token; answers could not be ended.")
     if tokenizer.pad_token_id is None:
@@ -32,24 +38,56 @@ def load_tokenizer(section: Model, *, here: Path, built: Path | None = None) -> 
 
 
 def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreTrainedModel:
-    """The model's weights (safetensors or GGUF only), in `section.dtype`, quantised if asked, ready to evaluate."""
-    if not (leads() and os.isatty(2)):
-        disable_progress_bar()
+    """The model's weights (safetensors or GGUF only), in `section.dtype`, quantised if asked, ready to evaluate.
+
+    Raises ModelFault where there are none, they are damaged or not all there, or cannot be quantised.
+    """
+    hide_bars()
     where, extra = _whereabouts(section, here, built)
-    if not extra.get("gguf_file"):
-        extra["use_safetensors"] = True  # never a pickle
-    if section.quantize is not None:
-        extra["quantization_config"] = _quantisation(section)
+    gguf = "gguf_file" in extra
+    if gguf and section.quantize is not None:
+        raise ModelFault(f"model.quantize: {section.name} is a GGUF file, which is unpacked, not quantised again.")
+    asked = {"trust_remote_code": section.trust_remote_code, **extra}
+    # Never a pickle.
+    how: dict[str, Any] = {"quantization_config": gguf_file.unpacking()} if gguf else {"use_safetensors": True}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            where, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code, **extra
+        if section.quantize is not None:
+            how["config"] = AutoConfig.from_pretrained(where, **asked)
+            how["quantization_config"] = quantised.quantisation(section, how["config"])
+        both: Any = AutoModelForCausalLM.from_pretrained(
+            where, dtype=getattr(torch, section.dtype), output_loading_info=True, **asked, **how
         )
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as fault:
-        raise ModelFault(_refusal(where, "model", fault)) from None
-    if torch.cuda.is_available() and section.quantize is None:
+    except ModelFault:
+        raise
+    except Exception as fault:  # safetensors, remote code and a damaged GGUF raise any kind
+        raise ModelFault(_refusal(where, "model", fault, extra)) from None
+    model: PreTrainedModel = both[0]
+    if missing := sorted(both[1]["missing_keys"]):
+        raise ModelFault(
+            f"model.name: {where} lacks {len(missing)} of the model's weights, first {missing[0]}; they would be drawn "
+            "at random. Give the whole checkpoint of a causal language model."
+        )
+    if gguf:
+        gguf_file.unpacked(model)
+    if section.quantize is not None:
+        quantised.steady(model)
+    elif torch.cuda.is_available():
         torch.nn.Module.to(model, "cuda")
     model.eval()
     return with_ssd(model)
+
+
+def refuse_strangers(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Raises ModelFault if the tokenizer's end, start or padding token has no embedding in the model."""
+    table: Any = model.get_input_embeddings()
+    words = table.weight.shape[0]
+    for name in ("bos_token", "eos_token", "pad_token"):
+        number = getattr(tokenizer, f"{name}_id")
+        if number is not None and number >= words:
+            raise ModelFault(
+                f"model.name: the tokenizer's {name} {getattr(tokenizer, name)!r} is number {number}, and the model "
+                f"has {words} embeddings: they do not belong together."
+            )
 
 
 def _whereabouts(section: Model, here: Path, built: Path | None) -> tuple[str, dict[str, Any]]:
@@ -61,11 +99,7 @@ def _whereabouts(section: Model, here: Path, built: Path | None) -> tuple[str, d
     assert section.name is not None
     path = (here / section.name).expanduser() if (here / section.name).exists() else Path(section.name).expanduser()
     if path.is_file():
-        if path.suffix != ".gguf":
-            raise ModelFault(
-                f"model.name: {path} is a file, and not a .gguf; give a model's folder, a hub id, or a GGUF file."
-            )
-        return str(path.parent), {"gguf_file": path.name}
+        return gguf_file.source(path)
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelFault(f"model.name: {path} holds no config.json; give the folder that save_pretrained wrote.")
@@ -78,25 +112,20 @@ def _whereabouts(section: Model, here: Path, built: Path | None) -> tuple[str, d
     return section.name, {"revision": section.revision} if section.revision else {}
 
 
-def _quantisation(section: Model) -> Any:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError:
-        raise ModelFault(
-            f"model.quantize: {section.quantize} needs bitsandbytes: pip install 'llmrec[quantize]'."
-        ) from None
-    from transformers import BitsAndBytesConfig
-
-    if section.quantize == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, section.dtype)
-    )
-
-
-def _refusal(where: str, what: str, fault: Exception) -> str:
-    first = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
-    return (
-        f"model.name: the {what} of {where} could not be loaded: {first} "
-        "A hub id needs the network once (`llmrec models get NAME`), or give a local folder."
-    )
+def _refusal(where: str, what: str, fault: Exception, extra: dict[str, Any]) -> str:
+    first = (str(fault).strip().splitlines() or [type(fault).__name__])[0].rstrip(".")
+    if "custom code" in first:
+        return (
+            f"model.name: the {what} of {where} needs Python code that comes with it, and that is not run. Read that "
+            "code, then set model.trust_remote_code: true; or choose a model that transformers knows."
+        )
+    if "gguf_file" in extra:
+        file = Path(where) / extra["gguf_file"]
+        return (
+            f"model.name: the {what} of {file} could not be loaded: {first}. The file is damaged or cut short, or of "
+            "a kind that transformers cannot read; fetch it again, or give the model's safetensors."
+        )
+    said = None if Path(where).exists() else hub.explained(where, extra.get("revision"), fault)
+    if said:
+        return f"model.name: {said} Nor is there a folder of that name here."
+    return f"model.name: the {what} of {where} could not be loaded: {first}."
