@@ -31,10 +31,10 @@ quickstart: $(READY)  ## the main job on MovieLens-100K: no GPU, no account, abo
 	$(BIN)/llmrec run recipes/quickstart.yaml
 
 test: $(READY)  ## the tests: no network, no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 test-all: $(READY)  ## the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not gpu"
 
 lint: $(READY)  ## style, types, spelling and the direction of imports
 	$(BIN)/ruff check .

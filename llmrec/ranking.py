@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from llmrec.columns import FOLD, ITEM, POSITION, QUERY, RANK, RANKER, SCORE, TARGET, TIME, USER
-from llmrec.errors import RankingFault
+from llmrec.errors import RankingFault, RunFault
 from llmrec.rng import rng_for
 
 QUERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -113,7 +113,17 @@ def checked_ranking(table: pl.DataFrame, *, where: str = "ranking") -> pl.DataFr
 
 def read_ranking(path: Path) -> pl.DataFrame:
     """A ranking of ours from Parquet, checked."""
-    return checked_ranking(pl.read_parquet(path), where=str(path))
+    return checked_ranking(read_table(path), where=str(path))
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """A table that a stage of ours wrote. Raises RunFault where the file is damaged."""
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.ComputeError, pl.exceptions.SchemaError) as fault:
+        raise RunFault(
+            f"{path}: damaged ({str(fault).splitlines()[0]}). Delete it and run again: what wrote it is done anew."
+        ) from None
 
 
 def write_parquet(table: pl.DataFrame, path: Path) -> Path:

@@ -16,7 +16,7 @@ from llmrec.columns import KEY, QUERY, USER
 from llmrec.data import larder as larders
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault
-from llmrec.ranking import read_ranking, write_parquet
+from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe.sections import Recipe
 from llmrec.rng import seed_for
 from llmrec.run import Run
@@ -179,7 +179,7 @@ def pairs(task: Task, out: Path) -> None:
     larder, recipe = task.larder(), task.recipe
     encoder = task.encoder(recipe, larder)
     shares: dict[str, float] = dict(recipe.pairs.sources.items())
-    asked = pl.read_parquet(task.run.path("retrieve") / "queries.parquet")
+    asked = read_table(task.run.path("retrieve") / "queries.parquet")
     mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if task.mines else None
     folds = {"train": (asked, shares, mined), "valid": (larder.fold("valid"), {"uniform": 1.0}, None)}
     for fold, (queries, sources, ranking) in folds.items():
@@ -255,7 +255,7 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
     for fold in ("valid", "test"):
         offered = {"uniform": _candidates(task, fold)}
         if task.reranks and not letters:
-            offered["two_stage"] = pl.read_parquet(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
+            offered["two_stage"] = read_table(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
         k = max(recipe.evaluate.at) if fold == "test" and not letters else None
         folds[fold] = rank_with(
             model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries"
@@ -319,7 +319,7 @@ def evaluate(task: Task, out: Path) -> None:
     recipe = task.recipe
     offered: dict[str, pl.DataFrame | None] = {"uniform": _candidates(task, "test"), "catalogue": None}
     if task.reranks:
-        offered["two_stage"] = pl.read_parquet(task.run.path("rankings/retriever") / "test_candidates.parquet")
+        offered["two_stage"] = read_table(task.run.path("rankings/retriever") / "test_candidates.parquet")
     tables: dict[str, dict[str, list[pl.DataFrame]]] = {}
     for table in offered:
         for ranker, folders in _rankers(task).items():
@@ -387,7 +387,7 @@ def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
 
 
 def _candidates(task: Task, fold: str) -> pl.DataFrame:
-    sets = pl.read_parquet(task.run.path("candidates") / "uniform.parquet")
+    sets = read_table(task.run.path("candidates") / "uniform.parquet")
     return sets.join(task.larder().fold(fold), on=QUERY, how="semi")
 
 

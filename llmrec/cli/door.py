@@ -45,6 +45,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 }
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SHORT = ("No space left on device", "(os error 28)", "unexpected pos", "basic_ios::clear")
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -125,8 +126,9 @@ def out_of_room(fault: BaseException, runs: str = "runs") -> str | None:
         number, place = None, ""
         if isinstance(link, OSError):
             number, place = link.errno, str(link.filename2 or link.filename or "")
-        # Rust libraries (polars, safetensors) and torch carry the system's words, not its error number.
-        if number in FULL or "No space left on device" in str(link) or "(os error 28)" in str(link):
+        # Rust libraries (polars, safetensors) carry the system's words, not its error number; torch's writer has words
+        # of its own, and only for a write that came up short.
+        if number in FULL or any(words in str(link) for words in SHORT):
             return f"{place or runs}: the disk is full. Free some space; finished stages are kept."
         if number in FORBIDDEN or "(os error 13)" in str(link):
             return f"{place or link}: may not be read or written. Change its permissions, or choose another folder."

@@ -26,7 +26,7 @@ from llmrec.data.salvage import NOT_UTF8
 from llmrec.data.summary import Summary, summarised
 from llmrec.errors import DataFault, RunFault
 from llmrec.progress import note
-from llmrec.ranking import QUERIES_SCHEMA, write_parquet
+from llmrec.ranking import QUERIES_SCHEMA, read_table, write_parquet
 from llmrec.recipe import sections
 
 TABLES = ("histories", "catalogue", "queries", "users")
@@ -85,7 +85,7 @@ class Larder:
         for path in paths.values():
             if not path.is_file():
                 raise RunFault(f"{path}: there is no such table; run `llmrec prepare` first.")
-        return cls(**{name: pl.read_parquet(path) for name, path in paths.items()})
+        return cls(**{name: read_table(path) for name, path in paths.items()})
 
     def _prefixes(self, lengths: np.ndarray) -> list[np.ndarray]:
         items, starts = self._flat
@@ -99,14 +99,21 @@ def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path
     the rest comes to nothing and DataFault is raised.
     """
     dropped = Dropped()
+    account = out / "dropped.parquet"
     try:
         larder, summary = _prepared(data, split, seed=seed, here=here, dropped=dropped)
-    finally:
-        write_parquet(dropped.table(), out / "dropped.parquet")
+    except DataFault as fault:
+        table = write_parquet(dropped.table(), account)
+        if dropped.counts():
+            raise DataFault(f"{fault} Each row that was left out is in {table}, with the reason.") from None
+        raise
+    write_parquet(dropped.table(), account)
     larder.write(out)
     summary.write(out / "summary.json")
     if summary.dropped:
-        note(f"prepare: left out {dropped.words()} (see {out / 'dropped.parquet'})")
+        note(f"prepare: rows left out: {dropped.words()}; each is in {out.name}/{account.name}")
+    if summary.untitled:
+        note(f"prepare: {summary.untitled:,} items have no text of their own and read as their id")
     if NOT_UTF8 in summary.dropped:
         note("prepare: if the file is Latin-1 throughout, convert it: iconv -f latin1 -t utf-8")
     return summary

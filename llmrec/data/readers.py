@@ -93,8 +93,9 @@ def missing(path: Path, ours: str, theirs: str, found: list[str]) -> str:
     near = get_close_matches(theirs, found, n=1)
     if near:
         hint += f" Did you mean {near[0]!r}?"
+    names = ", ".join(name if name.isprintable() else repr(name) for name in found[:30])
     return (
-        f"{path}: no column {theirs!r} (for {ours}); found {', '.join(found[:30])}.{hint} "
+        f"{path}: no column {theirs!r} (for {ours}); found {names}.{hint} "
         f"Say which one it is with columns: {{{ours}: ...}}."
     )
 

@@ -5,6 +5,7 @@ Slow (Python, a row at a time) and exact; only files that the strict readers ref
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -25,7 +26,8 @@ def nothing_bad() -> pl.DataFrame:
 def fields(line: str, separator: str, *, quoted: bool) -> list[str]:
     """One line's fields."""
     if quoted and '"' in line and len(separator) == 1:
-        return next(csv.reader([line], delimiter=separator), [""])
+        with contextlib.suppress(csv.Error):  # bytes that are no text at all
+            return next(csv.reader([line], delimiter=separator), [""])
     return line.split(separator)
 
 

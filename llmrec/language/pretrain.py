@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from llmrec.errors import ModelFault, TrainingFault
+from llmrec.language.load import hide_bars
 from llmrec.language.loss import blocked_cross_entropy
 from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import track
@@ -55,6 +56,7 @@ def pretrain(
     loss stops being finite.
     """
     out.mkdir(parents=True, exist_ok=True)
+    hide_bars()
     head = _head(encoder, max(histories, key=len))
     torch.manual_seed(seed_for(seed, "pretrain", "weights"))
     model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture(build, tokenizer), dtype=torch.float32)

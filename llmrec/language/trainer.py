@@ -241,7 +241,15 @@ def _rows(path: Path, at_most: int | None = None) -> Dataset:
     return Dataset.from_dict(table.to_dict(as_series=False))
 
 
+def _is_whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_text())
+    except (OSError, ValueError):  # not written, or cut short by a kill or a full disk
+        return False
+    return True
+
+
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint whose trainer state was written, which is what the trainer writes last."""
-    found = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    found = [p for p in folder.glob("checkpoint-*") if _is_whole(p / "trainer_state.json")]
     return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)

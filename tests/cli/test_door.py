@@ -119,6 +119,8 @@ def test_a_folder_that_may_not_be_written_is_named(going_wrong: Callable[..., An
 def test_room_is_recognised_however_deep_it_was_met() -> None:
     nowhere = RuntimeError("I/O error: No space left on device (os error 28)")
     assert str(out_of_room(nowhere, "my/runs")).startswith("my/runs: the disk is full")
+    torchs_words = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+    assert "disk is full" in str(out_of_room(torchs_words))
     high = ValueError("could not save")
     high.__cause__ = OSError(errno.ENOSPC, "No space left on device", "x")
     assert str(out_of_room(high)).startswith("x: the disk is full")
