@@ -164,6 +164,27 @@ def test_a_model_that_is_not_on_a_cpu_is_left_alone():
     assert set(mixers(with_ssd(model))) == {Mamba2Mixer}
 
 
+@torch.no_grad()
+def test_a_model_that_moves_away_goes_back_to_transformers_path(pair, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("not on a CPU")
+
+    monkeypatch.setattr(mamba2.ssd, "extend", refuse)
+    away = pair[1].to("meta")
+    assert away(IDS.to("meta")).logits.shape == (3, 45, 300)
+    with pytest.raises(AssertionError, match="not on a CPU"):
+        with_ssd(small("mamba2"))(IDS)
+
+
+@torch.no_grad()
+def test_what_it_writes_word_by_word_is_the_same(pair):
+    first, second = (
+        model.generate(IDS[:1, :5], max_new_tokens=12, do_sample=False, eos_token_id=None) for model in pair
+    )
+    assert first.shape == (1, 17)
+    assert torch.equal(first, second)
+
+
 def test_other_families_are_left_alone():
     for family in ("llama", "mamba"):
         model = small(family)
