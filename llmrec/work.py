@@ -240,17 +240,19 @@ def rank_retriever(task: Task, out: Path) -> None:
 
 def rank_language(task: Task, one: ArmRun, out: Path) -> None:
     """Ranks with a language arm; which of sum and mean becomes the score may be left to the validation queries."""
-    from llmrec.language.load import load_model
+    from llmrec.language.load import load_model, refuse_strangers
     from llmrec.rank.fused import mean_metric
     from llmrec.rank.language import rank_with
 
     larder, recipe = task.larder(), one.recipe
     encoder = task.encoder(recipe, larder)
-    model: Any = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
+    model = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
+    refuse_strangers(encoder.tokenizer, model)
+    parameters = model.num_parameters()
     if recipe.objective is not None:
-        from llmrec.language.lora import with_adapter
+        from llmrec.language.lora import tuned
 
-        model = with_adapter(model, task.run.path(f"train/{one.name}") / "adapter").merge_and_unload()
+        model = tuned(model, task.run.path(f"train/{one.name}") / "adapter")
     folds, letters = {}, recipe.answer.style == "letter"
     for fold in ("valid", "test"):
         offered = {"uniform": _candidates(task, fold)}
@@ -283,7 +285,7 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
         "seconds": round(test.seconds, 2),
         "users_per_second": round(test.queries_per_second, 2),
         "nodes_per_query": test.nodes_per_query,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters,
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=1))
 

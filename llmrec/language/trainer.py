@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmrec.errors import ModelFault, TrainingFault
 from llmrec.language import guards
+from llmrec.language.load import refuse_strangers
 from llmrec.language.lora import adapted
 from llmrec.language.shares import SharedRows, Shares
 from llmrec.launch import expect_all_processes
@@ -76,6 +77,8 @@ def train(
     expect_all_processes()
     quiet()
     set_seed(seed)
+    refuse_strangers(tokenizer, model)
+    in_float32(model)
     rows = {"train": _rows(pairs / "train.parquet"), "valid": _rows(pairs / "valid.parquet", at_most=EVALUATED)}
     arguments = _arguments(recipe, seed=seed, out=out / "checkpoints")
     trainer = RecipeTrainer(
@@ -199,6 +202,17 @@ class Log(TrainerCallback):
         if state.is_world_process_zero:
             with self.path.open("a") as file:
                 file.write(json.dumps({**logs, "step": state.global_step}) + "\n")
+
+
+def in_float32(model: PreTrainedModel) -> None:
+    """Has the model give its logits in float32, whatever it computes in.
+
+    TRL takes log-probabilities from the logits as they are, and bfloat16 knows one of -5 to a sixty-fourth; margins
+    between answers can be smaller. On a GPU, mixed precision sees to it; on a CPU there is none.
+    """
+    head = model.get_output_embeddings()
+    if head is not None:
+        head.register_forward_hook(lambda module, given, logits: logits.float())
 
 
 def quiet() -> None:
