@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-WATCHED = os.environ["WATCHED"]  # the folder that only the leading process may write to
+WATCHED = os.environ.get("WATCHED", "")  # the folder that only the leading process may write to
 wrote: list[str] = []
 
 
