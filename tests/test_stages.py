@@ -128,7 +128,7 @@ class TestWhatChangesWhat:
         assert after == [f"rankings/{r}" for r in [*EVERYBODY[:4], "orpo", "fused"]] + ["evaluate"]
 
     def test_the_step_size_of_one_arm(self, tmp_path: Path) -> None:
-        arms = {"a": {}, "b": {}}
+        arms: dict[str, Any] = {"a": {}, "b": {}}
         after = reads(tmp_path, arms={**arms, "b": {"train": {"learning_rate": 1e-3}}})
         assert changed(reads(tmp_path, arms=arms), after) == ["train/b"]
 

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from click.testing import Result
 from transformers import LlamaConfig, LlamaForCausalLM
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from llmrec.cli import app
 from llmrec.language.tokenizer import build_tokenizer
@@ -162,8 +162,13 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "r.yaml").write_text(RECIPE, encoding="utf-8")
     (folder / "films.csv").write_text(CSV, encoding="utf-8")
     tokenizer = build_tokenizer([f" {text}" for text in item_texts().values()], 400)
-    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size, **ends)).save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
     Desk(folder).done("prepare", "retrieve", "pairs")

@@ -36,9 +36,10 @@ CONFIGS = {
 def small(family: str, seed: int = 0) -> PreTrainedModel:
     """A random model; its weights are large enough for logits to differ visibly."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[family])
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(CONFIGS[family])
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.mul_(3)
-    return model.eval()
+    model.eval()
+    return model

@@ -13,7 +13,7 @@ BRANCHES = [[[4, 5], [7], [8, 9, 10, 11]], [[12, 13, 14]], [[5], [6]]]  # also o
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_a_branch_scores_as_the_whole_sequence_does(family):
+def test_a_branch_scores_as_the_whole_sequence_does(family: str) -> None:
     model = small(family)
     said = read(model, PROMPTS, pad=0)(BRANCHES, follow=True)
     for i, prompt in enumerate(PROMPTS):
@@ -26,7 +26,7 @@ def test_a_branch_scores_as_the_whole_sequence_does(family):
 
 
 @pytest.mark.parametrize("family", ["llama", "mamba2", "mamba"])
-def test_a_prompt_may_be_asked_again_and_has_forgotten_nothing(family):
+def test_a_prompt_may_be_asked_again_and_has_forgotten_nothing(family: str) -> None:
     state = read(small(family), PROMPTS, pad=0)
     once = state.logps(BRANCHES)
     state.logps([[[3, 3, 3, 3, 3]]] * len(PROMPTS))
@@ -36,19 +36,19 @@ def test_a_prompt_may_be_asked_again_and_has_forgotten_nothing(family):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
-def test_branches_do_not_see_each_other():
+def test_branches_do_not_see_each_other() -> None:
     state = read(small("llama"), [PROMPTS[0]], pad=0)
     alone = state.logps([[[8, 9, 10]]])[0][0]
     beside = state.logps([[[4, 5], [8, 9, 10], [7, 7, 7, 7]]])[0][1]
     torch.testing.assert_close(alone, beside, atol=1e-5, rtol=0)
 
 
-def test_single_tokens_are_read_off_the_prompt():
+def test_single_tokens_are_read_off_the_prompt() -> None:
     state = read(small("llama"), PROMPTS, pad=0)
     assert state.logps([[[5], [6]]] * 3)[2][1].item() == state.first[2, 6].item()
 
 
-def test_what_a_mask_or_a_state_cannot_hold_is_read_whole():
+def test_what_a_mask_or_a_state_cannot_hold_is_read_whole() -> None:
     assert {family: how(config) for family, config in CONFIGS.items()} == {
         "llama": "packed",
         "mistral": "packed",

@@ -3,57 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 
 from llmrec.errors import TrainingFault
 from llmrec.language import guards
 from llmrec.language.lora import adapted
 from tests.language.families import small
 
+NOBODY: Any = (None, None, None)  # arguments, state and control, which the callback does not read
 
-def tuned(**fields):
+
+def tuned(**fields: Any) -> PeftModel:
     return adapted(small("llama"), {"r": 2, "target_modules": ["q_proj"], **fields}, here=Path())
 
 
-def test_an_adapter_that_changes_nothing():
+def test_an_adapter_that_changes_nothing() -> None:
     with pytest.raises(TrainingFault, match="changes no logit"):
         guards.refuse_idle(tuned(), [1, 2, 3])  # B is zero until it is trained
 
 
-def test_an_adapter_that_changes_something_passes():
+def test_an_adapter_that_changes_something_passes() -> None:
     assert guards.refuse_idle(tuned(init_lora_weights=False), [1, 2, 3]) > 0
 
 
-def test_a_loss_that_is_not_a_number():
+def test_a_loss_that_is_not_a_number() -> None:
     with pytest.raises(TrainingFault, match="the loss is nan at step 3"):
         guards.refuse_non_finite(torch.tensor(float("nan")), 3)
 
 
-def test_weights_that_are_not_numbers():
+def test_weights_that_are_not_numbers() -> None:
     with pytest.raises(TrainingFault, match="1 of 2 adapter tensors are not finite, first b"):
         guards.refuse_broken({"a": torch.zeros(2), "b": torch.tensor([1.0, float("inf")])})
 
 
 @pytest.mark.parametrize("labels", [[-100, -100, -100], [-100, 5, 6]])
-def test_an_answer_that_was_cut(labels):
+def test_an_answer_that_was_cut(labels: list[int]) -> None:
     row = {"chosen_input_ids": [1, 5, 6], "chosen_labels": labels, "rejected_input_ids": [1], "rejected_labels": [1]}
     with pytest.raises(TrainingFault, match="row 0's chosen answer is cut"):
         guards.refuse_truncated([row], max_length=3)
 
 
-def test_a_tensor_that_no_gradient_reaches():
+def test_a_tensor_that_no_gradient_reaches() -> None:
     model, callback = tuned(target_modules=["q_proj", "k_proj"]), guards.EveryTensorLearns()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
 
-    def step():
+    def step() -> None:
         optimizer.zero_grad()
         model(torch.tensor([[1, 2, 3]])).logits.square().sum().backward()
         for name, parameter in model.named_parameters():
             if "k_proj" in name:
                 parameter.grad = None
-        callback.on_pre_optimizer_step(None, None, None, model=model)
+        callback.on_pre_optimizer_step(*NOBODY, model=model)
         optimizer.step()
 
     for _ in range(guards.EveryTensorLearns.PATIENCE - 1):
@@ -62,11 +66,11 @@ def test_a_tensor_that_no_gradient_reaches():
         step()
 
 
-def test_lora_s_first_gradient_of_zero_is_forgiven():
+def test_lora_s_first_gradient_of_zero_is_forgiven() -> None:
     model, callback = tuned(), guards.EveryTensorLearns()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(guards.EveryTensorLearns.PATIENCE):
         optimizer.zero_grad()
         model(torch.tensor([[1, 2, 3]])).logits.square().sum().backward()
-        callback.on_pre_optimizer_step(None, None, None, model=model)
+        callback.on_pre_optimizer_step(*NOBODY, model=model)
         optimizer.step()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from llmrec.errors import ModelFault
 from llmrec.language import pretrain as pretraining
@@ -27,20 +30,22 @@ TINY = Build(
 )
 
 
-def encoder(template="movies/lines", **answer):
-    tokenizer = build_tokenizer([f" {t}" for t in TITLES], 400)
-    return Encoder(tokenizer, load_template(template), TITLES, 200, Answer(**answer))
+TOKENIZER = build_tokenizer([f" {t}" for t in TITLES], 400)
 
 
-def pretrained(watched, lines, build, out):
-    return pretrain(watched, lines, lines.tokenizer, build, seed=7, out=out)
+def encoder(template: str = "movies/lines") -> Encoder:
+    return Encoder(TOKENIZER, load_template(template), TITLES, 200, Answer())
 
 
-def histories(people=20):
+def pretrained(watched: list[np.ndarray], lines: Encoder, build: Build, out: Path) -> PreTrainedModel:
+    return pretrain(watched, lines, TOKENIZER, build, seed=7, out=out)
+
+
+def histories(people: int = 20) -> list[np.ndarray]:
     return [np.roll(GENRES[p % 2], -(p // 2))[:6] for p in range(people)]
 
 
-def test_the_next_film_becomes_the_likeliest(tmp_path):
+def test_the_next_film_becomes_the_likeliest(tmp_path: Path) -> None:
     lines = encoder()
     model = pretrained(histories(), lines, TINY, tmp_path)
     state = read(model, [lines.prompt([2, 3, 4]).ids, lines.prompt([9, 10]).ids], pad=0)
@@ -48,14 +53,14 @@ def test_the_next_film_becomes_the_likeliest(tmp_path):
     best = [int(np.argmax([s.sum().item() for s in row])) for row in said]
     assert best == [5, 11]
 
-    opened = []  # a model that knows what comes next looks at little else
+    opened: list[int] = []  # a model that knows what comes next looks at little else
     [first, _] = top_k(state, build_tree(lines.answers_ids(range(len(TITLES)))), 1, hidden=[frozenset()] * 2,
                        width=1, on_expand=opened.append)  # fmt: skip
     assert [item for _, item in first] == [5]
     assert sum(opened) <= 12
 
 
-def test_what_is_saved_is_an_ordinary_checkpoint(tmp_path):
+def test_what_is_saved_is_an_ordinary_checkpoint(tmp_path: Path) -> None:
     model = pretrained(histories(8), encoder(), TINY.model_copy(update={"epochs": 1}), tmp_path)
     section = Model(build=TINY)
     again = load_model(section, here=tmp_path, built=tmp_path)
@@ -64,16 +69,20 @@ def test_what_is_saved_is_an_ordinary_checkpoint(tmp_path):
     assert load_tokenizer(section, here=tmp_path, built=tmp_path).eos_token == "\n"
 
 
-def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build = TINY.model_copy(update={"epochs": 3})
     whole = pretrained(histories(), encoder(), build, tmp_path / "whole")
 
     step, count = pretraining._step, iter(range(100))
-    monkeypatch.setattr(pretraining, "_step", lambda *a: step(*a) if next(count) < 12 else stop())
 
-    def stop():
-        raise KeyboardInterrupt
+    def stopping(*given: Any) -> Any:
+        if next(count) == 12:
+            raise KeyboardInterrupt
+        return step(*given)
 
+    monkeypatch.setattr(pretraining, "_step", stopping)
     with pytest.raises(KeyboardInterrupt):
         pretrained(histories(), encoder(), build, tmp_path / "broken")
     monkeypatch.setattr(pretraining, "_step", step)
@@ -84,23 +93,23 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path, monkey
     assert logged == [1, 2, 3]
 
 
-def test_a_template_that_is_no_running_list_is_refused(tmp_path):
+def test_a_template_that_is_no_running_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFault, match=r"movies/next-title is not a running list.*movies/lines"):
         pretrained(histories(), encoder("movies/next-title"), TINY, tmp_path)
 
 
-def test_a_mamba_model_is_built_the_same_way(tmp_path):
+def test_a_mamba_model_is_built_the_same_way(tmp_path: Path) -> None:
     build = TINY.model_copy(update={"family": "mamba2", "epochs": 1})
     model = pretrained(histories(8), encoder(), build, tmp_path)
     assert model.config.model_type == "mamba2"
 
 
-def test_heads_that_do_not_divide_the_width_are_refused(tmp_path):
+def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFault, match="heads 5 does not divide d_model 64"):
         pretrained(histories(), encoder(), TINY.model_copy(update={"heads": 5}), tmp_path)
 
 
-def test_windows_hold_whole_titles_and_lose_none():
+def test_windows_hold_whole_titles_and_lose_none() -> None:
     lines = [[i, 100 + i, 2] for i in range(3, 20)]
     build = TINY.model_copy(update={"window": 10})
     history = np.arange(17)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
 
 from llmrec.errors import TrainingFault
+from llmrec.language import guards
 from llmrec.language import trainer as training
 from llmrec.language.lora import with_adapter
 from llmrec.language.tokenizer import build_tokenizer
@@ -19,9 +23,10 @@ from llmrec.recipe.sections import Recipe
 from tests.language.families import small
 
 TITLES = ["Heat (1995)", "Alien (1979)", "Up (2009)", "Big (1988)", "Jaws (1975)", "Tron (1982)"]
+World = tuple[Path, PreTrainedTokenizerFast]
 
 
-def pairs(count, k=1):
+def pairs(count: int, k: int = 1) -> pl.DataFrame:
     """Who saw a film is offered the next in the list, and refuses others."""
     rows = []
     for n in range(count):
@@ -37,7 +42,7 @@ def pairs(count, k=1):
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path: Path) -> World:
     folder = tmp_path / "pairs"
     folder.mkdir()
     pairs(24, k=2).write_parquet(folder / "train.parquet")
@@ -45,7 +50,7 @@ def world(tmp_path):
     return folder, build_tokenizer([f" {t}" for t in TITLES], 290)
 
 
-def recipe(**sections):
+def recipe(**sections: Any) -> Recipe:
     train_fields = {"learning_rate": 1e-2, "num_train_epochs": 2, "per_device_train_batch_size": 8, "logging_steps": 1}
     base = {
         "name": "tiny",
@@ -58,27 +63,27 @@ def recipe(**sections):
     return Recipe.model_validate({**base, **sections})
 
 
-def go(world, out, asked=None, family="llama"):
+def go(world: World, out: Path, asked: Recipe | None = None, family: str = "llama") -> list[dict[str, Any]]:
     folder, tokenizer = world
     train(asked or recipe(), small(family), tokenizer, folder, seed=7, here=out, out=out)
     return [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("family", ["llama", "mamba2"])
-def test_the_chosen_film_gains_on_the_rejected_ones(world, tmp_path, family):
+def test_the_chosen_film_gains_on_the_rejected_ones(world: World, tmp_path: Path, family: str) -> None:
     log = go(world, tmp_path / "arm", family=family)
     margins = [line["rewards/margins"] for line in log if "rewards/margins" in line]
     assert np.mean(margins[-3:]) > np.mean(margins[:3])
     assert any("eval_loss" in line for line in log)
 
 
-def test_each_pair_is_seen_once_an_epoch_for_each_rejected_answer(world, tmp_path):
+def test_each_pair_is_seen_once_an_epoch_for_each_rejected_answer(world: World, tmp_path: Path) -> None:
     log = go(world, tmp_path / "arm")
     assert max(line["step"] for line in log) == 2 * 24 * 2 / 8
     assert json.loads((tmp_path / "arm" / "summary.json").read_text())["rows"] == 48
 
 
-def test_the_adapter_is_safetensors_and_loads_again(world, tmp_path):
+def test_the_adapter_is_safetensors_and_loads_again(world: World, tmp_path: Path) -> None:
     go(world, tmp_path / "arm")
     adapter = tmp_path / "arm" / "adapter"
     assert all(torch.isfinite(t).all() for t in load_file(adapter / "adapter_model.safetensors").values())
@@ -88,18 +93,20 @@ def test_the_adapter_is_safetensors_and_loads_again(world, tmp_path):
     assert not [*adapter.rglob("*.bin"), *adapter.rglob("*.pt")]
 
 
-def test_the_same_seed_gives_the_same_adapter(world, tmp_path):
+def test_the_same_seed_gives_the_same_adapter(world: World, tmp_path: Path) -> None:
     go(world, tmp_path / "a")
     go(world, tmp_path / "b")
     a, b = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(world, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go(world, tmp_path / "whole")
     compute = training.RecipeTrainer.compute_loss
 
-    def stopping(self, *args, **kwargs):
+    def stopping(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.state.global_step == 8:
             raise KeyboardInterrupt
         return compute(self, *args, **kwargs)
@@ -115,23 +122,26 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(world, tm
     assert steps == list(range(1, 13))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(world, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(world: World, tmp_path: Path) -> None:
     with pytest.raises(TrainingFault, match="loss is"):
         go(world, tmp_path / "arm", recipe(train={"learning_rate": 1e30, "max_grad_norm": 0.0}))
     assert not (tmp_path / "arm" / "adapter").exists()
 
 
 @pytest.mark.parametrize("eos", [True, False])
-def test_answers_end_as_the_recipe_says(world, tmp_path, monkeypatch, eos):
-    rows = []
-    refuse = training.guards.refuse_truncated
-    monkeypatch.setattr(training.guards, "refuse_truncated", lambda r, m: (rows.extend(r), refuse(rows, m)))
+def test_answers_end_as_the_recipe_says(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eos: bool
+) -> None:
+    rows: list[Any] = []
+    monkeypatch.setattr(guards, "refuse_truncated", lambda tokenized, most: rows.extend(tokenized))
     go(world, tmp_path / "arm", recipe(answer={"eos": eos}, train={"num_train_epochs": 1}))
     last = {row[f"{side}_input_ids"][-1] for row in rows for side in ("chosen", "rejected")}
     assert (last == {world[1].eos_token_id}) == eos
 
 
-def test_a_prompt_that_would_cut_its_answer_is_refused(world, tmp_path, monkeypatch):
+def test_a_prompt_that_would_cut_its_answer_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "ANSWER_ROOM", -60)
     with pytest.raises(TrainingFault, match="answer is cut"):
         go(world, tmp_path / "arm")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedModel
 
 from llmrec.language.branches import read
 from llmrec.language.tree import Node, build_tree, top_k
@@ -29,35 +30,35 @@ def leaves(node: Node) -> dict[tuple[int, ...], list[int]]:
     return {**own, **{k: v for child in node.children for k, v in leaves(child).items()}}
 
 
-def test_every_title_is_a_leaf_and_equal_titles_share_one():
+def test_every_title_is_a_leaf_and_equal_titles_share_one() -> None:
     assert leaves(build_tree(TITLES)) == {
         (10, END): [0], (10, 11, END): [1], (10, 11, 12, END): [2, 6], (13, 14, END): [3],
         (13, 15, 16, 17, END): [4], (18, END): [5],
     }  # fmt: skip
 
 
-def test_a_run_of_tokens_without_a_choice_is_one_node():
+def test_a_run_of_tokens_without_a_choice_is_one_node() -> None:
     tree = build_tree(TITLES)
     [long] = [child for child in tree.children if child.path[0] == 18]
     assert (long.path, long.run) == ((18, END), 2)
 
 
 @given(st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=4), min_size=1, max_size=12))
-def test_the_tree_loses_no_title(titles):
+def test_the_tree_loses_no_title(titles: list[list[int]]) -> None:
     answers = [[*title, END] for title in titles]
     found = leaves(build_tree(answers))
     assert {i for items in found.values() for i in items} == set(range(len(answers)))
     assert all(list(path) == answers[i] for path, items in found.items() for i in items)
 
 
-def brute_force(model, prompt, titles):
+def brute_force(model: PreTrainedModel, prompt: list[int], titles: list[list[int]]) -> np.ndarray:
     scores = read(model, [prompt], pad=0).logps([titles])[0]
     return np.array([s.double().sum().item() for s in scores])
 
 
 @pytest.mark.parametrize("family", ["llama", "mamba2", "mamba"])
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_the_first_k_are_exact(family, k):
+def test_the_first_k_are_exact(family: str, k: int) -> None:
     model = small(family)
     found = top_k(read(model, PROMPTS, pad=0), build_tree(TITLES), k, hidden=[frozenset()] * 2, width=2)
     for prompt, best in zip(PROMPTS, found, strict=True):
@@ -76,7 +77,9 @@ def test_the_first_k_are_exact(family, k):
     st.integers(1, 8),
     st.sets(st.integers(0, 3), max_size=2),
 )
-def test_the_first_k_are_exact_for_any_titles_width_and_hidden_items(titles, k, width, hidden):
+def test_the_first_k_are_exact_for_any_titles_width_and_hidden_items(
+    titles: list[list[int]], k: int, width: int, hidden: set[int]
+) -> None:
     model, answers = small("llama"), [[*title, END] for title in titles]
     [best] = top_k(read(model, PROMPTS[:1], pad=0), build_tree(answers), k, hidden=[frozenset(hidden)], width=width)
     every = brute_force(model, PROMPTS[0], answers)

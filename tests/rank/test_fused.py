@@ -73,7 +73,7 @@ def test_an_item_that_only_one_side_ranks_is_refused_with_its_place(side: int) -
 
 
 def test_the_weight_goes_to_the_side_that_knows() -> None:
-    knows, errs = said("a", *[[0, 1, 2, 3]] * 6), said("b", *[[3, 2, 1, 0]] * 6)
+    knows, errs = said("a", *[[0.0, 1, 2, 3]] * 6), said("b", *[[3.0, 2, 1, 0]] * 6)
     right = asked(*[3] * 6)
     assert chosen_weight(knows, errs, right, "hit@1", seed=7)[0] > 0.5
     assert chosen_weight(errs, knows, right, "hit@1", seed=7)[0] < 0.5

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llmrec.columns import TEXT
 from llmrec.data.larder import Larder
@@ -40,7 +41,7 @@ def films() -> Larder:
     return Larder(made.histories, made.catalogue.with_columns(pl.Series(TEXT, TITLES)), made.queries, made.users)
 
 
-def speaker(tokenizer: PreTrainedTokenizerFast, family: str = "llama") -> PreTrainedModel:
+def speaker(tokenizer: Any, family: str = "llama") -> PreTrainedModel:
     """A random model of this vocabulary, its weights large enough for scores to differ visibly."""
     config = copy.deepcopy(CONFIGS[family])
     config.vocab_size = len(tokenizer)
@@ -50,7 +51,8 @@ def speaker(tokenizer: PreTrainedTokenizerFast, family: str = "llama") -> PreTra
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.mul_(3)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def titles(budget: int = 64) -> Encoder:

@@ -114,7 +114,8 @@ def test_the_adapter_changes_what_the_model_says(smoke: Done) -> None:
     before, after = (read_ranking(smoke.folder / f"rankings/{arm}/uniform.parquet") for arm in ("before", "orpo"))
     both = before.join(after, on=["query", "item"])
     assert both.height == before.height
-    assert ((both["score"] - both["score_right"]).abs() > 1e-4).mean() > 0.9
+    moved = (both["score"] - both["score_right"]).abs() > 1e-4
+    assert moved.sum() > 0.9 * both.height
 
 
 def test_everybody_ranked_the_same_candidates(smoke: Done) -> None:
@@ -154,7 +155,7 @@ def test_the_verdict_is_one_and_the_same_wherever_it_stands(smoke: Done) -> None
     assert plain in " ".join(smoke.out.split())
     markdown = (smoke.folder / "report/report.md").read_text(encoding="utf-8")
     assert plain in " ".join(re.sub(r"\\([][])|\*\*", r"\1", markdown).split())
-    page = re.sub(r"<[^>]+>", "", (smoke.folder / "report/index.html").read_text(encoding="utf-8"))
+    page = re.sub(r"<[^>]+>", " ", (smoke.folder / "report/index.html").read_text(encoding="utf-8"))
     assert plain in " ".join(html.unescape(page).split())
     assert smoke.out.rstrip().endswith(f"Report: {smoke.folder / 'report/index.html'}")
 
