@@ -57,12 +57,14 @@ def test_cpu_2_starts_two_processes_that_talk(tmp_path: Path) -> None:
 
     script = tmp_path / "count.py"
     script.write_text(
+        "import os\n"
         "import torch\n"
         "from accelerate import PartialState\n"
         "state = PartialState(cpu=True)\n"  # what train.use_cpu makes of it
         "total = torch.ones(1)\n"
         "torch.distributed.all_reduce(total)\n"
-        "print('processes', state.num_processes, 'counted', int(total), flush=True)\n",
+        # One write each: what two processes print at once gets mixed.
+        "os.write(1, f'processes {state.num_processes} counted {int(total)}\\n'.encode())\n",
         encoding="utf-8",
     )
     launch = [
