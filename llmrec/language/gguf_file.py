@@ -37,8 +37,12 @@ def unpacking() -> GgufConfig:
     return GgufConfig(dequantize=True)
 
 
-def unpacked(model: PreTrainedModel) -> None:
-    """Takes the label "quantised" off a model whose weights are ordinary now; trainers refuse to tune what wears it."""
+def unpacked(model: PreTrainedModel, file: Path) -> None:
+    """Takes the label "quantised" off a model whose weights are ordinary now: trainers refuse to tune what wears it.
+
+    What it is called, which an adapter remembers as its base, becomes the file; folders hold several.
+    """
+    model.name_or_path = str(file)
     quantiser = getattr(model, "hf_quantizer", None)
     if quantiser is not None:
         quantiser.remove_quantization_config(model)

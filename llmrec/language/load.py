@@ -68,7 +68,7 @@ def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreT
             "at random. Give the whole checkpoint of a causal language model."
         )
     if gguf:
-        gguf_file.unpacked(model)
+        gguf_file.unpacked(model, Path(where) / extra["gguf_file"])
     if section.quantize is not None:
         quantised.steady(model)
     elif torch.cuda.is_available():

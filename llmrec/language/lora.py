@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def adapted(model: PreTrainedModel, section: dict[str, Any], *, here: Path) -> P
     fields.setdefault("target_modules", "all-linear")
     try:
         with _old_name():
-            return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{**DEFAULTS, **fields}))
+            return _small(get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{**DEFAULTS, **fields})))
     except ValueError as fault:
         raise ModelFault(f"lora: {str(fault).splitlines()[0]}") from None
 
@@ -48,7 +49,7 @@ def adapted(model: PreTrainedModel, section: dict[str, Any], *, here: Path) -> P
 def with_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
     """The model with the adapter that is saved in `folder`."""
     with _old_name():
-        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        return _small(PeftModel.from_pretrained(model, folder, is_trainable=trainable))
 
 
 def tuned(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -62,6 +63,15 @@ def tuned(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     whole: Any = beside.merge_and_unload() if exact else beside.get_base_model()
     ready: PreTrainedModel = whole.eval()
     return ready
+
+
+def _small(model: PeftModel) -> PeftModel:
+    """Keeps whole embeddings out of what is saved, at checkpoints too: nothing here resizes them.
+
+    To find that out, PEFT would ask the hub about the model at every checkpoint, or warn that it could not.
+    """
+    model.save_pretrained = functools.partial(model.save_pretrained, save_embedding_layers=False)  # type: ignore[method-assign]
+    return model
 
 
 @contextmanager

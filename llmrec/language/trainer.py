@@ -100,7 +100,7 @@ def train(
     trainer.train(resume_from_checkpoint=str(last) if last else None)
 
     tuned = trainer.accelerator.unwrap_model(trainer.model)
-    weights = get_peft_model_state_dict(tuned)
+    weights = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     guards.refuse_broken(weights)
     change = guards.refuse_idle(tuned, tokenized[0]["chosen_input_ids"])
     trainer.accelerator.wait_for_everyone()  # each process has its part of the last checkpoint to write
