@@ -17,7 +17,7 @@ from llmrec.evaluate.audit import audit
 from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
 from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.finding import Finding
-from llmrec.evaluate.sentences import FLOORS, verdict
+from llmrec.evaluate.sentences import FLOORS, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import coverage, weigh
 from llmrec.ranking import write_parquet
@@ -36,7 +36,7 @@ class Verdict:
     """What came of an evaluation; the same is in the files."""
 
     text: str
-    """One sentence for the full catalogue, one for the uniform candidates."""
+    """One plain sentence, then one with numbers for the full catalogue and one for the uniform candidates."""
     sentences: dict[str, str]
     """table -> its sentence."""
     metrics: dict[str, Any]
@@ -78,6 +78,7 @@ def evaluate(
     measured: dict[str, Any] = {"primary": section.primary, "tables": {}, "slices": {}}
     comparisons: dict[str, list[Comparison]] = {}
     sentences: dict[str, str] = {}
+    scenes = {}
     said: dict[str, list[dict[str, Any]]] = {}
     rows = []
     for name, rankers in rankings.items():
@@ -103,10 +104,13 @@ def evaluate(
         )
         comparisons[name], said[name] = weighed.comparisons, weighed.said
         means = {ranker: weighed.means.interval(ranker, section.primary)["mean"] for ranker in rankers}
+        scenes[name] = (weighed.scene, weighed.comparisons, means)
         sentences[name] = verdict(
             weighed.comparisons, weighed.scene, means=means, arms=arms, untuned=untuned, metric=section.primary
         )
-    text = " ".join(sentences[name] for name in ORDER if name in sentences) or " ".join(sentences.values())
+    spoken = [name for name in ORDER if name in sentences] or list(sentences)
+    short = headline([scenes[name] for name in spoken], arms=arms, untuned=untuned)
+    text = " ".join([short, *(sentences[name] for name in spoken)]).strip()
     findings = audit(larder, queries, rankings, offered, method=method, depth=max(section.at), seed=seed)
 
     write_parquet(pl.concat(rows), out / "per_query.parquet")

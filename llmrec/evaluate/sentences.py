@@ -113,6 +113,51 @@ def verdict(
     return f"On {scene.words}, {'; '.join(clauses)}{_provided(trained, seeds, trained)}."
 
 
+OUTCOMES = {
+    "beats": "beats",
+    "ahead": "is ahead, though not after correction, of",
+    "level": "cannot be told from",
+    "behind": "is behind, though not after correction,",
+    "loses": "is below",
+}
+
+
+def headline(
+    tables: Sequence[tuple[Scene, Sequence[Comparison], Mapping[str, float]]],
+    *,
+    arms: Sequence[str],
+    untuned: Sequence[str] = (),
+) -> str:
+    """The verdict in one plain sentence: the language arm against the retriever, the best floor and itself before.
+
+    Empty where no language arm was ranked, or nothing beside it. Each table is (scene, comparisons, means).
+    """
+    said = []
+    for scene, comparisons, means in tables:
+        tuned = [arm for arm in arms if arm in means and arm not in untuned] or [arm for arm in arms if arm in means]
+        if not tuned:
+            continue
+        language = tuned[-1]
+        floor = max((f for f in FLOORS if f in means), key=lambda f: means[f], default=None)
+        before = _before(arms, untuned, language, means)
+        others = {
+            RETRIEVER: "the retriever",
+            floor: f"{floor} (the best floor)",
+            before: f"itself before tuning ({before})",
+        }
+        words = [
+            f"{OUTCOMES[c.outcome]} {name}"
+            for other, name in others.items()
+            if other in means and (c := find(list(comparisons), language, str(other)))
+        ]
+        if words:
+            place = "the full catalogue" if scene.candidates is None else f"{scene.candidates} {scene.name} candidates"
+            subject = f"the language model ({language})" if not said else "it"
+            listed = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+            said.append(f"on {place} {subject} {listed}")
+    return f"In short: {'; '.join(said)}." if said else ""
+
+
 def _before(
     arms: Sequence[str], untuned: Sequence[str], language: str | None, means: Mapping[str, float]
 ) -> str | None:

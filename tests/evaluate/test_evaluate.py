@@ -98,6 +98,7 @@ def test_every_pair_of_every_table_is_compared_with_a_sentence(folder: Path):
 
 def test_the_verdict_has_one_sentence_a_table_the_headline_first(folder: Path):
     verdict = read(folder / "comparisons.json")["verdict"]
+    assert verdict.startswith("In short: on the full catalogue the language model (orpo) is below the retriever")
     catalogue, uniform = verdict.index("On the full catalogue"), verdict.index("On 10 uniform candidates")
     assert catalogue < uniform
     assert "orpo (NDCG@10 0.466) is below retriever (0.750)" in verdict[catalogue:uniform]

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from llmrec.evaluate.comparison import Comparison, compare
 from llmrec.evaluate.resampling import resample
-from llmrec.evaluate.sentences import Scene, relation, sentence, title, verdict
+from llmrec.evaluate.sentences import Scene, headline, relation, sentence, title, verdict
 from tests.evaluate.test_resampling import scores
 
 CANDIDATES = Scene("uniform", 20, injected=True, users=200, queries=200)
@@ -157,3 +157,15 @@ def test_floors_among_themselves_are_compared_best_first():
         [], popularity=0.3, transitions=0.4, recent=0.35
     )
     assert said([], popularity=0.3).endswith("popularity (HR@1 0.300) stands alone.")
+
+
+def test_the_short_sentence_has_no_numbers_and_never_says_beats_inside_an_interval():
+    scene = Scene("catalogue", None, True, 40, 40)
+    won = Comparison("orpo", "before", "ndcg@10", 0.5, 0.3, 0.2, 0.1, 0.3, 0.001, 0.003, 1.0, 30, 5, 5, 1, 1, 3)
+    level = Comparison("orpo", "retriever", "ndcg@10", 0.5, 0.49, 0.01, -0.1, 0.1, 0.9, 1.0, 0.0, 3, 34, 3, 1, 1, 3)
+    means = {"retriever": 0.49, "before": 0.3, "orpo": 0.5}
+    assert headline([(scene, [won, level], means)], arms=["before", "orpo"], untuned=["before"]) == (
+        "In short: on the full catalogue the language model (orpo) cannot be told from the retriever "
+        "and beats itself before tuning (before)."
+    )
+    assert headline([(scene, [], {"popularity": 0.1})], arms=["orpo"]) == ""

@@ -55,7 +55,7 @@ def pages(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_verdict_is_the_first_thing_said(pages: Path):
     html, markdown = (pages / "index.html").read_text(), (pages / "report.md").read_text()
     assert html.index("On the full catalogue (40 users)") < html.index('id="results"')
-    assert markdown.splitlines()[2].startswith("**On the full catalogue (40 users)")
+    assert markdown.splitlines()[2].startswith("**In short: on the full catalogue")
 
 
 def test_every_part_is_there(pages: Path):
