@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -40,4 +41,7 @@ def llmrec(
 
 def main() -> None:
     """What the `llmrec` command runs."""
+    # Before anything loads OpenMP: its threads spin while they wait, and on a machine that others use too, an epoch
+    # takes ten times as long (docs/log.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="llmrec")
