@@ -103,7 +103,9 @@ class Task:
         stage = self._stage(recipe)
         tokenizer = load_tokenizer(recipe.model, here=self.here, built=self.run.path(stage) if stage else None)
         template = load_template(recipe.prompt.template, here=self.here)
-        return Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
+        encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
+        encoder.expect_labels(recipe.candidates.count)  # before anything is trained that could not be ranked with
+        return encoder
 
 
 def prepare(task: Task, out: Path) -> None:

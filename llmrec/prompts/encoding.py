@@ -199,13 +199,17 @@ class Encoder:
     def _ended(self, ids: list[int]) -> list[int]:
         return with_eos(self.tokenizer, ids) if self.eos else ids
 
-    def _label(self, place: int, count: int) -> str:
-        if count > len(self.labels):
+    def expect_labels(self, count: int) -> None:
+        """Raises PromptFault in letter style if `count` candidates cannot each have a letter."""
+        if self.style == "letter" and count > len(self.labels):
             raise PromptFault(
                 f"{count} candidates and {len(self.labels)} labels: this tokenizer has a token of its own for "
                 f"{', '.join(self.labels) or 'no letter'}. List fewer candidates (candidates.count, pairs.rejected), "
                 "or use answer.style: title."
             )
+
+    def _label(self, place: int, count: int) -> str:
+        self.expect_labels(count)
         return self.labels[place]
 
     def _labels(self) -> str:

@@ -185,6 +185,11 @@ def test_a_prompt_that_cannot_fit_its_budget_even_without_history(ready: Desk) -
     assert re.search(r"takes \d+ tokens with no history at all, and prompt\.budget is 8: shorten the template", message)
 
 
+def test_more_candidates_than_letters_are_told_before_anything_is_trained(ready: Desk) -> None:
+    letters = ["prompt.template=movies/pick-letter", "answer.style=letter", "answer.eos=false"]
+    assert re.search(r"10 candidates and \d labels: .*List fewer", ready.refuses("pairs", *letters))
+
+
 def spoil(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
