@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
@@ -92,9 +91,9 @@ def merges(tokenizer: PreTrainedTokenizerFast) -> list[list[str]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     write(tmp_path / "tiny.gguf", small("llama"), reader())
-    yield tmp_path
+    return tmp_path
 
 
 def test_a_file_s_tokenizer_is_the_one_that_was_written_into_it(folder: Path) -> None:
@@ -146,7 +145,7 @@ def test_a_file_without_the_package_that_reads_it(folder: Path, monkeypatch: pyt
             load(FILE, here=folder)
 
 
-@pytest.mark.parametrize("kept", [6, 30, 400, 0.2, 0.9, 0.999])
+@pytest.mark.parametrize("kept", [6, 30, 0.2, 0.999])
 def test_a_file_that_is_cut_short(folder: Path, kept: float) -> None:
     whole = (folder / "tiny.gguf").read_bytes()
     (folder / "tiny.gguf").write_bytes(whole[: int(kept * len(whole)) if kept < 1 else int(kept)])
