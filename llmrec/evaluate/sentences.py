@@ -132,7 +132,7 @@ def headline(
 
     Empty where no language arm was ranked, or nothing beside it. Each table is (scene, comparisons, means).
     """
-    said = []
+    said: list[str] = []
     for scene, comparisons, means in tables:
         tuned = [arm for arm in arms if arm in means and arm not in untuned] or [arm for arm in arms if arm in means]
         if not tuned:
