@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import GgufConfig, PreTrainedModel
+from transformers import GgufConfig
 
 from llmrec.errors import ModelFault
 
@@ -33,16 +33,5 @@ def source(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def unpacking() -> GgufConfig:
-    """Every weight as numbers: LoRA cannot train beside weights that stay in the file's blocks."""
+    """Every weight as numbers: beside weights that stay in the file's blocks LoRA cannot train, and trainers refuse."""
     return GgufConfig(dequantize=True)
-
-
-def unpacked(model: PreTrainedModel, file: Path) -> None:
-    """Takes the label "quantised" off a model whose weights are ordinary now: trainers refuse to tune what wears it.
-
-    What it is called, which an adapter remembers as its base, becomes the file; folders hold several.
-    """
-    model.name_or_path = str(file)
-    quantiser = getattr(model, "hf_quantizer", None)
-    if quantiser is not None:
-        quantiser.remove_quantization_config(model)

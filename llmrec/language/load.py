@@ -68,7 +68,7 @@ def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreT
             "at random. Give the whole checkpoint of a causal language model."
         )
     if gguf:
-        gguf_file.unpacked(model, Path(where) / extra["gguf_file"])
+        model.name_or_path = str(Path(where) / extra["gguf_file"])  # an adapter's base; folders hold several files
     if section.quantize is not None:
         quantised.steady(model)
     elif torch.cuda.is_available():

@@ -108,6 +108,7 @@ def test_a_file_s_model_says_what_its_safetensors_say(folder: Path) -> None:
     ours = load_model(Model(name="model"), here=folder)
     theirs = load_model(FILE, here=folder)
     assert torch.equal(ours(IDS).logits, theirs(IDS).logits)
+    assert not getattr(theirs, "is_quantized", False)  # or trainers would refuse it
     assert load_model(Model(name="tiny.gguf", dtype="bfloat16"), here=folder).dtype == torch.bfloat16
 
 
