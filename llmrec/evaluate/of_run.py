@@ -13,10 +13,11 @@ import yaml
 from llmrec.data.larder import Larder
 from llmrec.errors import RunFault
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER
-from llmrec.ranking import read_ranking
+from llmrec.ranking import read_ranking, read_table
 
-CATALOGUE = "catalogue"
-VALID = "valid"  # rankings of validation queries: settings were chosen on them
+CATALOGUE, TWO_STAGE = "catalogue", "two_stage"
+# Rankings of validation queries, on which settings were chosen, and what the retriever offered to rerank.
+BESIDE = ("valid", "valid_two_stage", "valid_candidates", "test_candidates")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def read_run(run: Path) -> OfRun:
     candidates: dict[str, pl.DataFrame | None] = {}
     for path in sorted(files, key=lambda path: _order(path.parent.name, arms)):
         table = path.stem
-        if table == VALID:
+        if table in BESIDE:
             continue
         if table not in candidates:
             candidates[table] = None if table == CATALOGUE else _candidates(run, table)
@@ -67,9 +68,11 @@ def read_run(run: Path) -> OfRun:
 
 def _candidates(run: Path, table: str) -> pl.DataFrame:
     path = run / "candidates" / f"{table}.parquet"
+    if table == TWO_STAGE:
+        path = run / "rankings" / RETRIEVER / "test_candidates.parquet"
     if not path.is_file():
         raise RunFault(f"{path}: missing, and rankings/*/{table}.parquet rank it.")
-    return pl.read_parquet(path)
+    return read_table(path)
 
 
 def _ranker(folder: str, arms: list[str]) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from llmrec.candidates.two_stage import two_stage
 from llmrec.errors import RunFault
 from llmrec.evaluate.of_run import read_run
 from llmrec.ranking import write_parquet
@@ -48,6 +49,22 @@ def test_a_table_without_candidates_is_named(run: Path):
     (run / "candidates" / "uniform.parquet").unlink()
     with pytest.raises(RunFault, match=r"candidates/uniform\.parquet: missing"):
         read_run(run)
+
+
+def test_what_the_retriever_offered_is_reranked_and_no_ranking_itself(run: Path):
+    """As `llmrec rank` leaves a run with `candidates.two_stage`."""
+    found = two_stage(listing(CLUB, 1, ranker="retriever"), 5, seed=3)
+    for name in ("test_candidates", "valid_candidates"):
+        write_parquet(found, run / "rankings" / "retriever" / f"{name}.parquet")
+    for name in ("two_stage", "valid_two_stage"):
+        ranking = placing(CLUB, found, 1, ranker="retriever")
+        write_parquet(ranking, run / "rankings" / "retriever" / f"{name}.parquet")
+    held = read_run(run)
+    assert set(held.rankings) == {"uniform", "catalogue", "two_stage"}
+    assert list(held.rankings["two_stage"]) == ["retriever"]
+    offers = held.candidates["two_stage"]
+    assert offers is not None
+    assert offers.equals(found)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
