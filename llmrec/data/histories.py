@@ -92,3 +92,15 @@ def histories(ordered: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -
     if coded[TIME].null_count():
         grouped = grouped.with_columns(pl.lit(None, pl.List(pl.Int64)).alias(TIMES))
     return grouped.select(pl.col("u").alias(USER), ITEMS, TIMES).sort(USER)
+
+
+def time_unit(histories: pl.DataFrame) -> Literal["s", "ms", "us"] | None:
+    """What the histories' times count, by the size of a typical one since 1970; None without times.
+
+    >>> time_unit(pl.DataFrame({"times": [[1_700_000_000_000], [1_700_000_000_500]]}))
+    'ms'
+    """
+    if not histories.height or histories[TIMES].null_count():
+        return None
+    typical = abs(float(np.median(histories[TIMES].explode().to_numpy())))
+    return "s" if typical < 1e11 else "ms" if typical < 1e14 else "us"

@@ -13,6 +13,7 @@ import polars as pl
 
 from llmrec.columns import COUNT, FOLD, ITEMS, TEXT, TIMES, TRAIN
 from llmrec.data.dropped import Dropped
+from llmrec.data.histories import time_unit
 from llmrec.data.opening import Stock
 from llmrec.data.splits import Held
 from llmrec.recipe.sections import Split
@@ -96,7 +97,7 @@ def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitl
         queries={fold: int(folds.get(fold, 0)) for fold in ("valid", "test")},
         split=split.model_dump(),
         moments=held.moments,
-        time_unit=_unit(larder.histories),
+        time_unit=time_unit(larder.histories),
         ties=_ties(larder.histories, lengths),
         tie_rule=stock.named.ties,
         duplicate_texts={"items": shared, "share": shared / larder.n_items},
@@ -104,13 +105,6 @@ def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitl
         read=stock.read,
         dropped=dropped.counts(),
     )
-
-
-def _unit(histories: pl.DataFrame) -> str | None:
-    if histories[TIMES].null_count():
-        return None
-    typical = abs(float(np.median(histories[TIMES].explode().to_numpy())))
-    return "s" if typical < 1e11 else "ms" if typical < 1e14 else "us"
 
 
 def _ties(histories: pl.DataFrame, lengths: np.ndarray) -> dict[str, float] | None:

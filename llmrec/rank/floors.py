@@ -13,10 +13,12 @@ import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEM, ITEMS, TIME, TIMES, TRAIN
+from llmrec.data.histories import time_unit
 from llmrec.data.larder import Larder
 from llmrec.rank.scorer import Scorer
 
 RECENT_SECONDS = 30 * 24 * 3600  # of training data that `recent` counts
+A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in the unit that the data's times count
 RECENT_SHARE = 0.1  # of each user's training interactions that it counts where there are no times
 WINDOW = 3  # items of context that `transitions` looks at; weights 1, 1/2, 1/3 from the last one backwards
 
@@ -48,9 +50,9 @@ class Recent:
     """
 
     items: np.ndarray  # (n,) training interactions in the order of time
-    times: np.ndarray | None  # (n,) seconds, or None: `items` is the last tenth of each user's
+    times: np.ndarray | None  # (n,) in the data's unit, or None: `items` is the last tenth of each user's
     counts: np.ndarray  # (n_items,) over all training data
-    seconds: float = RECENT_SECONDS
+    span: float = RECENT_SECONDS  # 30 days in the data's unit
     name: str = "recent"
 
     @classmethod
@@ -64,7 +66,8 @@ class Recent:
                 pl.col(ITEMS).list.head(pl.col(TRAIN)).alias(ITEM), pl.col(TIMES).list.head(pl.col(TRAIN)).alias(TIME)
             )
             flat = train.filter(pl.col(ITEM).list.len() > 0).explode(ITEM, TIME).sort(TIME, maintain_order=True)
-            return cls(flat[ITEM].to_numpy(), flat[TIME].to_numpy(), counts)
+            span = RECENT_SECONDS * A_SECOND[time_unit(histories) or "s"]
+            return cls(flat[ITEM].to_numpy(), flat[TIME].to_numpy(), counts, span)
         ends = [h[len(h) - int(np.ceil(len(h) * RECENT_SHARE)) :] for h in training]
         return cls(np.concatenate([*ends, np.empty(0, np.int32)]), None, counts)
 
@@ -77,7 +80,7 @@ class Recent:
         stops = np.searchsorted(self.times, until, side="left")
         # The window's last interaction, or the very first where nothing came before the query: an empty window then.
         last = self.times[np.maximum(stops - 1, 0)]
-        starts = np.minimum(np.searchsorted(self.times, last - self.seconds, side="left"), stops)
+        starts = np.minimum(np.searchsorted(self.times, last - self.span, side="left"), stops)
         scores = np.empty((len(contexts), n_items), dtype=np.float32)
         # Queries in the order of time: from one to the next, the window only gains and loses its ends.
         window, start, stop = np.zeros(n_items), 0, 0
