@@ -15,8 +15,8 @@ START: dict[str, str] = {
     "state-spaces/mamba-130m-hf": "0.1 B, Mamba-1; LoRA on in_proj only",
     "AntonV/mamba2-130m-hf": "0.1 B, Mamba-2; LoRA on in_proj only",
 }
-# Weights without pickles, and what a tokenizer and a config need.
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "README.md"]
+# Weights without pickles, and what a tokenizer and a config need. Code is fetched to be read; nothing here runs it.
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*", "README.md"]
 
 
 def listed() -> list[dict[str, str]]:

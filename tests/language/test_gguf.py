@@ -56,7 +56,7 @@ def write(path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
     file.add_rope_freq_base(c.rope_parameters["rope_theta"])
     file.add_vocab_size(c.vocab_size)
 
-    words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     unused = c.vocab_size - len(words)
     file.add_tokenizer_model("gpt2")
     file.add_tokenizer_pre("gpt-2")

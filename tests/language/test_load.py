@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from llmrec.errors import ModelFault
-from llmrec.language.load import load_model, load_tokenizer
+from llmrec.language.load import load_model, load_tokenizer, refuse_strangers
 from llmrec.language.lora import adapted
 from llmrec.language.tokenizer import build_tokenizer
 from llmrec.recipe.sections import Build, Model
@@ -64,6 +65,29 @@ def test_half_a_file_of_weights(folder):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelFault, match=r"could not be loaded"):
         load_model(Model(name=str(folder)), here=folder)
+
+
+def test_weights_that_are_not_all_there(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: w for name, w in weights.items() if "layers.1.mlp" not in name}, folder / "model.safetensors")
+    with pytest.raises(ModelFault, match=r"lacks 3 of the model's weights, first model.layers.1.mlp.down_proj.weight"):
+        load_model(Model(name=str(folder)), here=folder)
+
+
+def test_a_tokenizer_that_cannot_be_read(folder):
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelFault, match=r"the tokenizer of .* could not be loaded"):
+        load_tokenizer(Model(name=str(folder)), here=folder)
+
+
+def test_a_tokenizer_whose_end_the_model_does_not_know(folder):
+    section = Model(name=str(folder))
+    tokenizer, model = load_tokenizer(section, here=folder), load_model(section, here=folder)
+    refuse_strangers(tokenizer, model)
+    tokenizer.add_tokens([f"<{n}>" for n in range(100)])
+    tokenizer.eos_token = "<99>"
+    with pytest.raises(ModelFault, match=r"eos_token '<99>' is number \d+, and the model has 300 embeddings"):
+        refuse_strangers(tokenizer, model)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -72,7 +73,7 @@ def ranking(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> pl.Da
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel) -> Tensor:
+def logits(model: PreTrainedModel | PeftModel) -> Tensor:
     said: Tensor = model.eval()(IDS).logits.float()
     return said
 
@@ -99,7 +100,7 @@ def test_a_model_in_few_bits_learns_and_is_ranked_as_it_was_tuned(folder: Path, 
 def adapter(folder: Path, asked: Model) -> Path:
     """One that moves the logits, as if it had been tuned."""
     model = adapted(load_model(asked, here=folder), {"r": 4, "init_lora_weights": False}, here=folder)
-    model.save_pretrained(folder / "a")
+    model.save_pretrained(str(folder / "a"))
     return folder / "a"
 
 
