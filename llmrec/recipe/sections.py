@@ -1,6 +1,6 @@
 """The recipe, section by section: one field, one type, one sentence.
 
-The sentence under a field becomes its entry in the JSON schema, in `llmrec recipes show` and in the error message.
+The sentence under a field becomes its entry in the JSON schema (`llmrec recipes schema`) and in the error message.
 `train` and `lora` carry the fields of trl's ORPOConfig and peft's LoraConfig under their own names (see `borrowed`).
 """
 
@@ -169,7 +169,7 @@ class Answer(Settings):
     eos: bool = True
     """Whether the end token belongs to the answer (letters want false: TRL would average over it)."""
     rank_by: Literal["sum", "mean", "validation"] | None = None
-    """How token log-probabilities become a score when ranking; left out, the same as `objective.length`."""
+    """How token log-probabilities become a score among candidates; left out, as `objective.length`. The catalogue: sum."""
 
 
 class Pairs(Settings):
