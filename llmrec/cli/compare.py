@@ -74,6 +74,7 @@ def _depths(at: str, primary: str) -> list[int]:
 
 def _table(weighed: Weighed, primary: str) -> Table:
     """Rankers by the metric that decides, best first; a few metrics with their intervals (--json has them all)."""
+    from rich.markup import escape  # names come from other people's files
     from rich.table import Table
 
     from llmrec.evaluate.sentences import title
@@ -88,7 +89,7 @@ def _table(weighed: Weighed, primary: str) -> Table:
     rankers = weighed.metrics["rankers"]
     for ranker in sorted(rankers, key=lambda name: -rankers[name][primary]["mean"]):
         cells = [rankers[ranker][column] for column in columns]
-        table.add_row(ranker, *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells))
+        table.add_row(escape(ranker), *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells))
     if "chance" in weighed.metrics:
         table.add_row(
             "[dim]chance[/dim]", *(f"[dim]{weighed.metrics['chance'][column]:.3f}[/dim]" for column in columns)
