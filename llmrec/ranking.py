@@ -9,7 +9,6 @@ with the k-th, so that a tie is never cut in two and its expectation can be take
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import polars as pl
 
 from llmrec.columns import FOLD, ITEM, POSITION, QUERY, RANK, RANKER, SCORE, TARGET, TIME, USER
 from llmrec.errors import RankingFault, RunFault
+from llmrec.files import replacing
 from llmrec.rng import rng_for
 
 QUERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -128,10 +128,8 @@ def read_table(path: Path) -> pl.DataFrame:
 
 def write_parquet(table: pl.DataFrame, path: Path) -> Path:
     """Writes under a temporary name, then renames: a reader never meets half a table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    table.write_parquet(partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        table.write_parquet(partial)
     return path
 
 

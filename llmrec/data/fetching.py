@@ -6,7 +6,6 @@ name, and never more bytes than the manifest allows.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from typing import IO, BinaryIO
 
 from llmrec.data.manifest import Fetch, Table
 from llmrec.errors import DataFault
+from llmrec.files import digest
 from llmrec.progress import note, track
 
 CHUNK = 1 << 20
@@ -112,22 +112,6 @@ def check_whole(fetch: Fetch, arrived: Path) -> None:
     """Raises DataFault where a checksum of the manifest is not that of the file."""
     for kind, expected in (("sha256", fetch.sha256), ("md5", fetch.md5)):
         if expected is not None:
-            with arrived.open("rb") as file:
-                found = _digest(file, kind)
+            found = digest(arrived, kind)
             if found != expected:
                 raise DataFault(f"{fetch.label}: {kind} is {found}, the manifest says {expected}; not used.")
-
-
-def sha256_of(path: Path, *, skip_header: bool = False) -> str:
-    """SHA-256 of a file, its first line left out if asked."""
-    with path.open("rb") as file:
-        if skip_header:
-            file.readline()
-        return _digest(file, "sha256")
-
-
-def _digest(file: BinaryIO, kind: str) -> str:
-    state = hashlib.new(kind, usedforsecurity=False)
-    while chunk := file.read(CHUNK):
-        state.update(chunk)
-    return state.hexdigest()

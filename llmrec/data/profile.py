@@ -11,11 +11,11 @@ import yaml
 
 from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import readers
-from llmrec.data.fetching import sha256_of
 from llmrec.data.interactions import NO_VALUE, RATING, times
 from llmrec.data.manifest import Table
 from llmrec.data.sources import has_header
 from llmrec.errors import DataFault
+from llmrec.files import digest
 
 # Names that people give, most telling first; `user_id`, `userId` and `User` read the same.
 SIGNS = {
@@ -73,7 +73,7 @@ class Profile:
             "citation": "none",
             "text": "{title}" if "title" in self.roles else "{key}",
             "rows": self.rows,
-            "rows_sha256": sha256_of(self.path, skip_header=has_header(Table(file=self.path.name))),
+            "rows_sha256": digest(self.path, skip_header=has_header(Table(file=self.path.name))),
             "sources": [
                 {
                     "files": [{"path": str(self.path.resolve())}],

@@ -15,9 +15,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrec.data.fetching import check_whole, fetched, sha256_of, take
+from llmrec.data.fetching import check_whole, fetched, take
 from llmrec.data.manifest import Manifest, Source, Table
 from llmrec.errors import DataFault
+from llmrec.files import digest
 from llmrec.progress import note
 
 HEADED = ("csv", "tsv", "inter")  # formats whose first line names the columns, unless the manifest does
@@ -64,13 +65,13 @@ def get(manifest: Manifest, here: Path, *, cache: Path | None = None) -> Stored:
 def account(manifest: Manifest, stored: Stored) -> str:
     """What was fetched, where it lies, what it must not be used for, and checksums for those who pin them."""
     table = stored.source.interactions
-    rows = sha256_of(stored.interactions, skip_header=has_header(table))
+    rows = digest(stored.interactions, skip_header=has_header(table))
     known = "as the manifest says" if manifest.rows_sha256 else "the manifest has none: pin it as rows_sha256"
     lines = [f"{manifest.title}, from {stored.origin}"]
     lines += [f"  {path}" for path in (stored.interactions, stored.items) if path is not None]
     lines += [f"  rows sha256 {rows} ({known})"]
     if stored.items is not None:
-        lines.append(f"  items sha256 {sha256_of(stored.items)}")
+        lines.append(f"  items sha256 {digest(stored.items)}")
     lines += [f"Licence: {manifest.licence}", f"Cite: {manifest.citation}"]
     return "\n".join(lines) + "\n"
 
@@ -80,8 +81,8 @@ def _cached(manifest: Manifest, source: Source, folder: Path) -> Stored | None:
         return None
     try:
         origin = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
-        for name, digest in origin["sha256"].items():
-            if sha256_of(folder / name) != digest:
+        for name, stored_as in origin["sha256"].items():
+            if digest(folder / name) != stored_as:
                 raise DataFault(f"{folder / name} has changed since it was stored.")
         stored = _stored(source, folder, str(origin["from"]))
         _verify(manifest, stored)
@@ -137,7 +138,7 @@ def _fetched(manifest: Manifest, source: Source, root: Path, here: Path) -> Stor
                     take(table, fetch, arrived, keep)
         stored = _stored(source, keep, ", ".join(fetch.label for fetch in source.files))
         _verify(manifest, stored)
-        digests = {path.name: sha256_of(path) for path in sorted(keep.iterdir())}
+        digests = {path.name: digest(path) for path in sorted(keep.iterdir())}
         (keep / "origin.json").write_text(json.dumps({"from": stored.origin, "sha256": digests}, indent=2) + "\n")
         if final.exists():
             final.rename(work / "old")
@@ -157,7 +158,7 @@ def _fetched(manifest: Manifest, source: Source, root: Path, here: Path) -> Stor
 def _verify(manifest: Manifest, stored: Stored) -> None:
     if manifest.rows_sha256 is not None:
         table = stored.source.interactions
-        found = sha256_of(stored.interactions, skip_header=has_header(table))
+        found = digest(stored.interactions, skip_header=has_header(table))
         if found != manifest.rows_sha256:
             raise DataFault(
                 f"{stored.origin}: the rows of {table.file} have sha256 {found}, the manifest says "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from llmrec.data.dropped import Dropped
 from llmrec.data.histories import time_unit
 from llmrec.data.opening import Stock
 from llmrec.data.splits import Held
+from llmrec.files import write_json
 from llmrec.recipe.sections import Split
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ class Summary:
 
     def write(self, path: Path) -> None:
         """Writes the summary as JSON."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(asdict(self), path)
 
     @classmethod
     def read_from(cls, path: Path) -> Summary:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from llmrec.evaluate.finding import Finding
 from llmrec.evaluate.sentences import FLOORS, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import coverage, weigh
+from llmrec.files import write_json as write_json
 from llmrec.ranking import write_parquet
 
 if TYPE_CHECKING:
@@ -136,12 +135,3 @@ def checked(
         kinds[name] = "catalogue" if table is None else check_candidates(table, queries, where=name)
         check_rankings(rankers, queries, table, where=name)
     return offered, kinds
-
-
-def write_json(content: Any, path: Path) -> Path:
-    """Writes under a temporary name, then renames; nan and infinity are bugs of ours and refused."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import polars as pl
 import yaml
 
 from llmrec.columns import ITEM, QUERY, RANK, TARGET
+from llmrec.files import digest, write_text
 from llmrec.pairs.export import read_pairs
 
 FOLDS = ("train", "valid")
@@ -99,7 +98,7 @@ def write_card(
             *_table(
                 ["file", "rows", "sha256"],
                 [
-                    [f"{fold}.parquet", f"{table.height:,}", _sha256(out / f"{fold}.parquet")]
+                    [f"{fold}.parquet", f"{table.height:,}", digest(out / f"{fold}.parquet")]
                     for fold, table in tables.items()
                 ],
             ),
@@ -112,11 +111,7 @@ def write_card(
             "",
         ]
     )
-    path = out / "README.md"
-    partial = path.with_name(f".README.md.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return write_text(text, out / "README.md")
 
 
 def _front(dataset: str, licence: str | None, url: str | None, tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
@@ -183,8 +178,3 @@ def _mining(miner: Mapping[str, Mapping[int, float]]) -> list[str]:
 
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

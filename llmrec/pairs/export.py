@@ -7,13 +7,13 @@ sft              prompt, completion: the chosen answer only, one row a pair
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from llmrec.errors import DataFault
+from llmrec.files import replacing
 from llmrec.pairs.build import PAIRS_SCHEMA, exploded
 from llmrec.ranking import write_parquet
 
@@ -54,10 +54,8 @@ def export(pairs_path: Path, form: str, out: Path) -> int:
     if out.suffix == ".parquet":
         write_parquet(table, out)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(f".{out.name}.{os.getpid()}")
-        table.write_ndjson(partial)
-        os.replace(partial, out)
+        with replacing(out) as partial:
+            table.write_ndjson(partial)
     return table.height
 
 

@@ -169,7 +169,7 @@ class Answer(Settings):
     eos: bool = True
     """Whether the end token belongs to the answer (letters want false: TRL would average over it)."""
     rank_by: Literal["sum", "mean", "validation"] | None = None
-    """How token log-probabilities become a score among candidates; left out, as `objective.length`. The catalogue: sum."""
+    """How token log-probabilities become a score among candidates (the catalogue: sum); else `objective.length`."""
 
 
 class Pairs(Settings):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from llmrec import resources
 from llmrec.errors import RecipeFault
+from llmrec.files import write_text
 from llmrec.recipe.loader import load_recipe, rooted
 from llmrec.recipe.source import read
 
@@ -42,12 +42,7 @@ def copied(name: str, to: Path, *, force: bool = False) -> Path:
         spot = before[key]
         lines[spot.line - 1] = lines[spot.line - 1].replace(str(spot.written), path)
     # The schema lies beside the shipped recipe only; `llmrec recipes schema` prints it for other places.
-    text = MODELINE.sub("", "".join(lines))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return write_text(MODELINE.sub("", "".join(lines)), target)
 
 
 def checked(paths: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:

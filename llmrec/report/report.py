@@ -5,7 +5,6 @@ Every word that comes from data (titles, users, names of rankers) is escaped on 
 
 from __future__ import annotations
 
-import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup, escape
 
+from llmrec.files import write_text
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.figures import Picture
 from llmrec.report.limits import limits
@@ -43,8 +43,8 @@ def write_report(run: Path, larder: Larder | None, out: Path, *, name: str) -> P
             stale.unlink()
     for picture in drawn.values():
         picture.write(out / "figures")
-    _write(out / "report.md", _tidy(render("page.md.jinja", facts)))
-    return _write(out / "index.html", render("page.html.jinja", facts))
+    write_text(_tidy(render("page.md.jinja", facts)), out / "report.md")
+    return write_text(render("page.html.jinja", facts), out / "index.html")
 
 
 def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture], name: str) -> dict[str, Any]:
@@ -128,10 +128,3 @@ def _tidy(text: str) -> str:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path

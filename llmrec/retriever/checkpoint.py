@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from llmrec.files import replacing, write_text
 from llmrec.progress import note
 from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever.model import Retriever
@@ -90,11 +90,9 @@ def store(
         "best_epoch": at.best_epoch,
         "epochs": [asdict(epoch) for epoch in at.epochs],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{CHECKPOINT}.{os.getpid()}"
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata={"progress": json.dumps(progress)})
-    os.replace(partial, out / CHECKPOINT)
+    with replacing(out / CHECKPOINT) as partial:
+        save_file(contiguous, partial, metadata={"progress": json.dumps(progress)})
 
 
 def restore(
@@ -130,9 +128,7 @@ def restore(
 
 def write_log(out: Path, epochs: Sequence[Epoch]) -> None:
     """log.jsonl, a line an epoch: `epoch, loss, ndcg@10, seconds`."""
-    partial = out / f".{LOG}.{os.getpid()}"
-    partial.write_text("".join(json.dumps(epoch.record()) + "\n" for epoch in epochs), encoding="utf-8")
-    os.replace(partial, out / LOG)
+    write_text("".join(json.dumps(epoch.record()) + "\n" for epoch in epochs), out / LOG)
 
 
 def clear(out: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from llmrec.errors import ModelFault
+from llmrec.files import replacing, write_json
 from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever.batches import alike, chains, padded
 from llmrec.retriever.block import Gated
@@ -143,14 +143,9 @@ class Retriever(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes model.safetensors and, when that is whole, config.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{WEIGHTS}.{os.getpid()}"
-        save_file({name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}, partial)
-        os.replace(partial, folder / WEIGHTS)
-        partial = folder / f".{CONFIG}.{os.getpid()}"
-        config = {"n_items": self.n_items, "retriever": self.section.model_dump(mode="json")}
-        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, folder / CONFIG)
+        with replacing(folder / WEIGHTS) as partial:
+            save_file({name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}, partial)
+        write_json({"n_items": self.n_items, "retriever": self.section.model_dump(mode="json")}, folder / CONFIG)
 
     @classmethod
     def load(cls, folder: Path, *, n_items: int | None = None) -> Retriever:
