@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -47,6 +48,10 @@ class Read:
 
     def __call__(self, branches: Sequence[Sequence[Ids]], *, follow: bool = False) -> Branches:
         """Scores `branches[i]` after prompt i; `follow` also asks for the distribution after each branch."""
+        raise NotImplementedError
+
+    def keep(self, rows: list[int]) -> None:
+        """Forgets all prompts but these; branches are then given for these alone, in this order."""
         raise NotImplementedError
 
     def logps(self, branches: Sequence[Sequence[Ids]]) -> list[list[Tensor]]:
@@ -117,7 +122,19 @@ class _Packed(Read):
             use_cache=True,
         )
         self.cache.crop(-width)  # what the branches added is forgotten
-        return _unpacked(out.logits.float().log_softmax(-1), self.first, branches, follow)
+        logits = out.logits
+        tokens, mass = _token_logps(logits, ids, depth, self.first)
+        said = Branches([], [])
+        for i, row in enumerate(branches):
+            ends = [0, *accumulate(map(len, row))]
+            said.logps.append([tokens[i, start:end] for start, end in pairwise(ends)])
+            said.next.append([logits[i, end - 1].float() - mass[i, end - 1] for end in ends[1:]] if follow else [])
+        return said
+
+    def keep(self, rows: list[int]) -> None:
+        chosen = torch.tensor(rows, device=self.real.device)
+        self.cache.batch_select_indices(chosen)
+        self.real, self.lengths, self.first = self.real[chosen], self.lengths[chosen], self.first[chosen]
 
 
 class _Forked(Read):
@@ -139,35 +156,40 @@ class _Forked(Read):
             ids[r, : len(branch)] = torch.tensor(branch)
         state = copy.deepcopy(self.cache)
         state.reorder_cache(rows)
-        logps = self.model(ids, cache_params=state, use_cache=True).logits.float().log_softmax(-1)  # (n, m, v)
-        return _unrolled(logps, self.first, branches, follow)
+        logits = self.model(ids, cache_params=state, use_cache=True).logits  # (n, m, v)
+        return _unrolled(logits, ids, self.first[rows], branches, follow)
+
+    def keep(self, rows: list[int]) -> None:
+        chosen = torch.tensor(rows, device=self.first.device)
+        self.cache.reorder_cache(chosen)
+        self.first = self.first[chosen]
 
 
 class _Whole(Read):
     def __init__(self, model: PreTrainedModel, prompts: list[list[int]], pad: int) -> None:
         self.model, self.prompts, self.pad = model, prompts, pad
-        self.first = torch.stack([last[-1] for last in self._after(prompts, [1] * len(prompts))])
+        self.first = torch.cat(self._after(prompts, [1] * len(prompts))).float().log_softmax(-1)
 
     @torch.no_grad()
     def __call__(self, branches: Sequence[Sequence[Ids]], *, follow: bool = False) -> Branches:
         flat = [(prompt, list(branch)) for prompt, row in zip(self.prompts, branches, strict=True) for branch in row]
         tails = self._after([prompt + branch for prompt, branch in flat], [len(branch) for _, branch in flat])
-        width = max(len(branch) for _, branch in flat)
-        logps = tails[0].new_zeros(len(flat), width, tails[0].shape[-1])
-        for r, tail in enumerate(tails):
-            logps[r, : len(tail)] = tail
-        return _unrolled(logps, self.first, branches, follow)
+        ids = pad_sequence(
+            [torch.tensor(b, device=self.first.device) for _, b in flat], batch_first=True, padding_value=self.pad
+        )
+        rows = [i for i, row in enumerate(branches) for _ in row]
+        return _unrolled(pad_sequence(tails, batch_first=True), ids, self.first[rows], branches, follow)
+
+    def keep(self, rows: list[int]) -> None:
+        self.prompts, self.first = [self.prompts[i] for i in rows], self.first[rows]
 
     def _after(self, rows: list[list[int]], keep: list[int]) -> list[Tensor]:
-        """For each row the log-probabilities after its last `keep` tokens, (keep, v). Right padding, no cache."""
+        """For each row the logits after its last `keep` tokens, (keep, v). Right padding, no cache."""
         width = max(map(len, rows))
         ids = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=self.model.device)
         real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.model.device)
         logits = self.model(ids, attention_mask=real, use_cache=False).logits
-        return [
-            logits[r, len(row) - k : len(row)].float().log_softmax(-1)
-            for r, (row, k) in enumerate(zip(rows, keep, strict=True))
-        ]
+        return [logits[r, len(row) - k : len(row)] for r, (row, k) in enumerate(zip(rows, keep, strict=True))]
 
 
 READERS: dict[str, Callable[[PreTrainedModel, list[list[int]], int], Read]] = {
@@ -185,32 +207,29 @@ def _left(prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Ten
     return ids, real
 
 
-def _unpacked(logps: Tensor, first: Tensor, branches: Sequence[Sequence[Ids]], follow: bool) -> Branches:
-    """From packed rows (b, t, v): a branch's first token is scored by the prompt, each other by the token before it."""
-    scores: list[list[Tensor]] = []
-    after: list[list[Tensor]] = []
-    for i, row in enumerate(branches):
-        start, scores_i, after_i = 0, [], []
-        for branch in row:
-            token = torch.tensor(branch, device=logps.device)
-            before = torch.cat([first[i, None], logps[i, start : start + len(branch) - 1]])
-            scores_i.append(before.gather(1, token[:, None])[:, 0])
-            if follow:
-                after_i.append(logps[i, start + len(branch) - 1])
-            start += len(branch)
-        scores.append(scores_i)
-        after.append(after_i)
-    return Branches(scores, after)
+def _token_logps(logits: Tensor, ids: Tensor, depth: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token (r, t), and the log of each position's total mass (r, t).
+
+    logits: (r, t, v); ids and depth: (r, t), depth being a token's place in its branch; first: (r, v) log-probabilities
+    after the prompt. A branch's first token is scored by the prompt, each other by the token before it. Only what is
+    asked for is normalised: a softmax over everything would write r x t x v numbers to read r x t of them.
+    """
+    mass = logits.float().logsumexp(-1)
+    begun = first.gather(1, ids)
+    said = logits[:, :-1].gather(2, ids[:, 1:, None])[..., 0].float() - mass[:, :-1]
+    return torch.where(depth == 0, begun, torch.cat([begun[:, :1], said], dim=1)), mass
 
 
-def _unrolled(logps: Tensor, first: Tensor, branches: Sequence[Sequence[Ids]], follow: bool) -> Branches:
-    """From a row a branch (n, m, v), right-padded, branches of prompt 0 first: as `_unpacked`, a prompt at a time."""
-    scores: list[list[Tensor]] = []
-    after: list[list[Tensor]] = []
-    n = 0
-    for i, row in enumerate(branches):
-        rows = [_unpacked(logps[n + j, None], first[i, None], [[branch]], follow) for j, branch in enumerate(row)]
-        scores.append([r.logps[0][0] for r in rows])
-        after.append([r.next[0][0] for r in rows] if follow else [])
+def _unrolled(logits: Tensor, ids: Tensor, first: Tensor, branches: Sequence[Sequence[Ids]], follow: bool) -> Branches:
+    """From a row a branch, prompt 0's first: logits (n, m, v) and ids (n, m), padded on the right; first (n, v)."""
+    depth = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    tokens, mass = _token_logps(logits, ids, depth, first)
+    said, n = Branches([], []), 0
+    for row in branches:
+        lengths = [len(branch) for branch in row]
+        said.logps.append([tokens[n + j, :m] for j, m in enumerate(lengths)])
+        said.next.append(
+            [logits[n + j, m - 1].float() - mass[n + j, m - 1] for j, m in enumerate(lengths)] if follow else []
+        )
         n += len(row)
-    return Branches(scores, after)
+    return said

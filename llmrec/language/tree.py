@@ -100,25 +100,33 @@ def top_k(
 
     The score is the sum of the answer's token log-probabilities. `hidden[i]` are items never to be returned (those the
     user has seen). `width` nodes a prompt are opened in one call of the model; it changes the cost, not the result.
+    `state` is used up: it forgets prompts as their searches end.
     """
     searches = [_Search(k, hidden[i]) for i in range(len(state.first))]
     for search, first in zip(searches, state.first.cpu(), strict=True):
         for child, bound in zip(tree.children, first[tree.firsts].tolist(), strict=True):
             search.push(bound, child)
+    active = list(range(len(searches)))
     while True:
-        frontier = [search.frontier(width) for search in searches]
+        frontier = [searches[i].frontier(width) for i in active]
         if not any(frontier):
             return [_kept(search) for search in searches]
         on_expand(sum(map(len, frontier)))
+        if (
+            sum(map(bool, frontier)) <= len(active) / 2
+        ):  # most are done: a row of padding costs as much as a row of work
+            rows = [row for row, nodes in enumerate(frontier) if nodes]
+            state.keep(rows)
+            active, frontier = [active[row] for row in rows], [frontier[row] for row in rows]
         # A prompt that is finished still needs a row in the packed batch: its cheapest is a single token.
         asked = [[node.path for node in nodes] or [tree.children[0].path[:1]] for nodes in frontier]
         said = state(asked, follow=True)
-        for i, nodes in enumerate(frontier):
+        for row, (i, nodes) in enumerate(zip(active, frontier, strict=True)):
             for j, node in enumerate(nodes):
-                score = float(said.logps[i][j].double().sum())
+                score = float(said.logps[row][j].double().sum())
                 searches[i].done += [(score, item) for item in node.items if item not in searches[i].hidden]
                 if node.children:
-                    bounds = (score + said.next[i][j].cpu()[node.firsts].double()).tolist()
+                    bounds = (score + said.next[row][j].cpu()[node.firsts].double()).tolist()
                     for child, bound in zip(node.children, bounds, strict=True):
                         searches[i].push(bound, child)
 
