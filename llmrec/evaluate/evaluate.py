@@ -44,6 +44,7 @@ class Verdict:
 
     @property
     def disqualified(self) -> bool:
+        """Whether the audit refuses the comparison."""
         return any(finding.level == "disqualifies" for finding in self.findings)
 
 

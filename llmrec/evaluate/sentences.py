@@ -9,6 +9,7 @@ from llmrec.evaluate.comparison import Comparison, find
 
 FLOORS = ("popularity", "recent", "transitions")
 RETRIEVER = "retriever"
+TITLES = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Scene:
 
     @property
     def words(self) -> str:
+        """The table and who was asked: `the full catalogue (943 users)`."""
         if self.candidates is None:
             place = "the full catalogue"
         else:
@@ -39,9 +41,13 @@ class Scene:
 
 
 def title(metric: str) -> str:
-    """`ndcg@10` as NDCG@10, `hit@1` as HR@1."""
+    """A metric as the field writes it.
+
+    >>> title("ndcg@10"), title("hit@1")
+    ('NDCG@10', 'HR@1')
+    """
     name, _, depth = metric.partition("@")
-    return f"{ {'hit': 'HR', 'ndcg': 'NDCG', 'mrr': 'MRR'}.get(name, name) }@{depth}".replace(" ", "")
+    return f"{TITLES.get(name, name)}@{depth}"
 
 
 def sentence(comparison: Comparison, scene: Scene, trained: Collection[str] = ()) -> str:

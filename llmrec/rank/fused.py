@@ -55,8 +55,7 @@ def chosen_weight(
 
 def mean_metric(ranking: pl.DataFrame, queries: pl.DataFrame, metric: str) -> float:
     """Mean of `hit@k`, `ndcg@k` or `mrr@k` over the queries; a target that is not listed scores 0."""
-    kind, k = metric.split("@")
     stands = places(ranking, queries)
     above = stands["above"].fill_null(-1).to_numpy()
     tied = stands["tied"].fill_null(1).to_numpy()
-    return float(getattr(metrics, kind)(above, tied, int(k)).mean())
+    return float(metrics.measure(metric, above, tied).mean())

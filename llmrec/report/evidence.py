@@ -17,12 +17,12 @@ import yaml
 
 from llmrec.errors import RunFault
 from llmrec.evaluate.cost import cost
+from llmrec.evaluate.sentences import FLOORS
 
 Json = dict[str, Any]
 Rows = list[Json]
 Kind = Literal["floor", "retriever", "language", "fused", "other"]
 STAGES = ("prepare", "candidates", "retrieve", "pretrain", "pairs", "train", "rankings", "evaluate", "report")
-FLOORS = ("popularity", "recent", "transitions")
 
 
 @dataclass(frozen=True)

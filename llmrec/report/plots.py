@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from llmrec.evaluate.sentences import title as written
 from llmrec.report.evidence import Evidence, Rows
 from llmrec.report.figures import COLOURS, INK, MARKERS, PAPER, Picture, bare, draw
-from llmrec.report.words import SLICES, pretty, signed, table_title
+from llmrec.report.words import SLICES, signed, table_title
 
 Curves = dict[str, list[tuple[float, float]]]
 LINES = ("-", "--", ":", "-.")
@@ -75,7 +76,7 @@ def who_wins(evidence: Evidence, table: str) -> Picture | None:
     if not groups:
         return None
     lines = sum(len(found) + 1 for _, found in groups)
-    metric = pretty(evidence.primary)
+    metric = written(evidence.primary)
 
     def fill(figure: Figure) -> None:
         axes = bare(figure.subplots(), axis="x")
@@ -180,7 +181,7 @@ def slices(evidence: Evidence, table: str) -> Picture | None:
     if not found:
         return None
     shown = chosen(evidence, table)
-    metric = pretty(evidence.primary)
+    metric = written(evidence.primary)
 
     def fill(figure: Figure) -> None:
         panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmrec.evaluate.sentences import title
 from llmrec.report.evidence import Evidence
 from llmrec.report.plots import differences, look
-from llmrec.report.words import count, decimal, pretty, probability, seconds, signed, table_note, table_title
+from llmrec.report.words import count, decimal, probability, seconds, signed, table_note, table_title
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
         title=table_title(evidence, table),
         note=table_note(table, facts),
         asked=f"{asked:,} queries of {users:,} users" if asked != users else f"{users:,} users, one query each",
-        columns=[pretty(m) for m in columns],
-        primary=pretty(evidence.primary),
+        columns=[title(m) for m in columns],
+        primary=title(evidence.primary),
         rows=_rows(evidence, table, facts, columns),
-        more=[pretty(m) for m in more],
+        more=[title(m) for m in more],
         more_rows=_rows(evidence, table, facts, more),
         comparisons=_comparisons(evidence, table),
         sentences=_sentences(evidence, table),

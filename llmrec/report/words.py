@@ -7,22 +7,11 @@ from typing import Any
 
 from llmrec.report.evidence import Evidence
 
-METRICS = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 SLICES = {
     "target_popularity": "Popularity of the target",
     "history_length": "Items in the history",
     "title_length": "Characters in the target's title",
 }
-
-
-def pretty(metric: str) -> str:
-    """A metric as the field writes it.
-
-    >>> pretty("ndcg@10"), pretty("hit@1")
-    ('NDCG@10', 'HR@1')
-    """
-    name, _, depth = metric.partition("@")
-    return f"{METRICS.get(name, name)}@{depth}" if depth else METRICS.get(name, name)
 
 
 def decimal(value: float) -> str:
