@@ -27,10 +27,11 @@ from typing import Any
 
 from llmrec import __version__
 from llmrec.errors import RunFault
+from llmrec.files import digest, write_text
 from llmrec.launch import processes
 from llmrec.progress import leads, note
 
-FORMAT = 1  # of the stages' files: raise it when an old stage must not be taken for a new one
+FORMAT = 2  # of the stages' files: raise it when an old stage must not be taken for a new one
 RECORD = "stage.json"
 FINGERPRINT = ".fingerprint"  # of the stage that a partial folder is for
 PACKAGES = [
@@ -96,10 +97,6 @@ class Run:
         whole = {"format": FORMAT, "stage": stage.name, "reads": stage.reads, "inputs": inputs}
         return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
-    def is_done(self, stage: Stage) -> bool:
-        """Whether the stage was finished with just these settings and inputs."""
-        return bool(self.record(stage.name).get("fingerprint") == self.fingerprint(stage))
-
     def do(self, stage: Stage) -> bool:
         """Does the stage unless it is done, here or in a neighbouring run; whether there was anything to do."""
         fingerprint = self.fingerprint(stage)
@@ -155,8 +152,8 @@ class Run:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder / "recipe.yaml", recipe_yaml)
-            _write(self.folder / "manifest.json", json.dumps({**_circumstances(), **facts}, indent=1, default=str))
+            write_text(recipe_yaml, self.folder / "recipe.yaml")
+            write_text(json.dumps({**_circumstances(), **facts}, indent=1, default=str), self.folder / "manifest.json")
         except OSError as fault:
             raise RunFault(
                 f"{self.folder}: the run's folder cannot be written ({fault.strerror}). Choose another with --runs."
@@ -169,7 +166,7 @@ class Run:
             manifest["stages"] = {
                 s.name: {k: self.record(s.name).get(k) for k in ("fingerprint", "outputs")} for s in stages
             }
-            _write(self.folder / "manifest.json", json.dumps(manifest, indent=1))
+            write_text(json.dumps(manifest, indent=1), self.folder / "manifest.json")
 
     def _twin(self, stage: Stage, fingerprint: str) -> Path | None:
         """The same stage, finished with the same fingerprint, in a neighbouring run."""
@@ -227,11 +224,7 @@ def _forget_half_written(folder: Path) -> None:
 
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (RECORD, FINGERPRINT))
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.relative_to(folder).as_posix(): digest(path) for path in files}
 
 
 def _circumstances() -> dict[str, Any]:
@@ -275,12 +268,6 @@ def _text(path: Path) -> str | None:
         return path.read_text().strip()
     except OSError:
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _link(source: str, target: str) -> str:

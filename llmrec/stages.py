@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from llmrec import work
+from llmrec.errors import Disqualified
 from llmrec.inputs import known_by_content
 from llmrec.launch import expect_all_processes, refuse_launch
 from llmrec.progress import leads, note
 from llmrec.recipe.loader import Loaded, dump_recipe
 from llmrec.recipe.sections import Recipe
 from llmrec.run import Run, Stage
-from llmrec.work import Task
+from llmrec.task import Task
 
 VERBS = ("prepare", "retrieve", "pretrain", "pairs", "train", "rank", "evaluate", "report")
 
@@ -41,6 +42,7 @@ def run_all(loaded: Loaded, *, runs: Path) -> None:
         run.do(stage)
     run.close(stages)
     _say_verdict(run)
+    _refuse_disqualified(run)
 
 
 def run_stage(verb: str, loaded: Loaded, *, runs: Path) -> None:
@@ -58,6 +60,8 @@ def run_stage(verb: str, loaded: Loaded, *, runs: Path) -> None:
     run.close([stage for stage in plan(task) if run.record(stage.name)])
     if leads():
         _say_stage(verb, run, chosen)
+    if verb in ("evaluate", "report"):
+        _refuse_disqualified(run)
 
 
 def plan(task: Task) -> list[Stage]:
@@ -161,6 +165,16 @@ def _say_verdict(run: Run) -> None:
     from llmrec.report.terminal import print_tables
 
     print_tables(run.folder)
+
+
+def _refuse_disqualified(run: Run) -> None:
+    """Raises Disqualified, after everything was written and said, if the audit found the comparison unfair."""
+    audit = json.loads((run.path("evaluate") / "audit.json").read_text())
+    found = [
+        f"{finding['where']}: {finding['what']}" for finding in audit["findings"] if finding["level"] == "disqualifies"
+    ]
+    if found:
+        raise Disqualified(found)
 
 
 def _say_stage(verb: str, run: Run, stages: list[Stage]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,104 +14,23 @@ from llmrec.candidates.uniform import uniform
 from llmrec.columns import KEY, QUERY, USER
 from llmrec.data import larder as larders
 from llmrec.data.larder import Larder
-from llmrec.errors import DataFault
+from llmrec.errors import DataFault, Disqualified
+from llmrec.files import write_json
 from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe.sections import Recipe
 from llmrec.rng import seed_for
-from llmrec.run import Run
+from llmrec.task import ArmRun, Task
 
 MINED = 100  # items of the mining retriever's ranking that negatives are drawn from
 
 
-@dataclass(frozen=True)
-class ArmRun:
-    """One arm, trained with one seed."""
-
-    name: str
-    """Its folder: the arm's name, with -s<seed> where there are several seeds."""
-    arm: str
-    recipe: Recipe
-    """The recipe as the arm sees it."""
-    seed: int
-    built: tuple[str, ...]
-    """The stage that pre-trains its model, if the recipe builds one."""
-
-
-@dataclass
-class Task:
-    """A recipe, where it was read, and the run that it is done in."""
-
-    recipe: Recipe
-    here: Path
-    run: Run
-    built: dict[str, Recipe] = field(init=False)
-    """Pre-training stage -> a recipe that says what to build; arms of one architecture share one."""
-    arms: list[ArmRun] = field(init=False)
-
-    def __post_init__(self) -> None:
-        recipes = {name: self.recipe.arm(name) for name in self.recipe.arms}
-        self.built = {}
-        for some in [self.recipe, *recipes.values()]:
-            if some.model.build is not None and self._stage(some) is None:
-                self.built["pretrain" if not self.built else f"pretrain-{len(self.built) + 1}"] = some
-        self.arms = []
-        for name, recipe in recipes.items():
-            seeds = self.recipe.seeds if recipe.objective is not None else 1  # what is not trained has no seeds
-            for i in range(seeds):
-                seed = self.recipe.seed + i
-                folder = name if seeds == 1 else f"{name}-s{seed}"
-                stage = self._stage(recipe)
-                self.arms.append(ArmRun(folder, name, recipe, seed, (stage,) if stage else ()))
-
-    def _stage(self, recipe: Recipe) -> str | None:
-        return next((name for name, other in self.built.items() if other.model.build == recipe.model.build), None)
-
-    def folder_of(self, recipe: Recipe) -> str:
-        """The stage that pre-trains this recipe's model."""
-        stage = self._stage(recipe)
-        assert stage is not None
-        return stage
-
-    @property
-    def mines(self) -> bool:
-        """Whether pairs draw on a retriever that was fitted on earlier positions only."""
-        return any(one.recipe.objective for one in self.arms) and self.recipe.pairs.sources.get("retrieved", 0) > 0
-
-    @property
-    def reranks(self) -> bool:
-        """Whether the retriever's first n are reranked."""
-        return self.recipe.candidates.two_stage is not None and "retriever" in self.recipe.evaluate.rankers
-
-    @property
-    def fused(self) -> dict[str, ArmRun]:
-        """Fused rankers and the language arm in each: the last arm, with every seed."""
-        last = list(self.recipe.arms)[-1]
-        ones = [one for one in self.arms if one.arm == last]
-        return {one.name.replace(last, "fused", 1): one for one in ones}
-
-    def larder(self) -> Larder:
-        """What `prepare` wrote."""
-        return Larder.read(self.run.path("prepare"))
-
-    def encoder(self, recipe: Recipe, larder: Larder) -> Any:
-        """Prompts and answers for a recipe's tokenizer."""
-        from llmrec.language.load import load_tokenizer
-        from llmrec.prompts.encoding import Encoder
-        from llmrec.prompts.template import load_template
-
-        stage = self._stage(recipe)
-        tokenizer = load_tokenizer(recipe.model, here=self.here, built=self.run.path(stage) if stage else None)
-        template = load_template(recipe.prompt.template, here=self.here)
-        encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
-        encoder.expect_labels(recipe.candidates.count)  # before anything is trained that could not be ranked with
-        return encoder
-
-
 def prepare(task: Task, out: Path) -> None:
+    """Interactions to histories, catalogue and queries."""
     larders.prepare(task.recipe.data, task.recipe.split, seed=task.recipe.seed, here=task.here, out=out)
 
 
 def candidates(task: Task, out: Path) -> None:
+    """Uniform candidates of the validation and test queries, frozen."""
     larder = task.larder()
     asked = larder.queries.filter(pl.col("fold").is_in(["valid", "test"]))
     write_parquet(uniform(asked, larder, task.recipe.candidates.count, seed=task.recipe.seed), out / "uniform.parquet")
@@ -140,23 +58,25 @@ def retrieve(task: Task, out: Path) -> None:
     write_parquet(asked, out / "queries.parquet")
     if not task.mines:
         return
-    # The miner never sees the positions that pairs are made of, or their ranks would not be what a new query sees. What
-    # tells it when to stop is each user's first held-back position, which it has not been fitted on either.
-    first = asked.group_by(USER, maintain_order=True).first().select(asked.columns)
+    # The miner never sees the positions that pairs are made of, or their ranks would not be what a new query sees; nor
+    # do they tell it when to stop. The position before them does that, and it is not fitted on either.
+    wider = larders.training_queries(larder, recipe.pairs.per_user + 1)
+    stops = wider.join(asked.select(QUERY), on=QUERY, how="anti")
     miner = fit(
-        larders.before(larder, asked),
+        larders.before(larder, wider),
         larder.n_items,
         recipe.retriever,
-        valid=(larder.contexts(first), first["target"].to_numpy()),
+        valid=(larder.contexts(stops), stops["target"].to_numpy()),
         seed=seed,
         out=out / "mining",
         words="fitting the retriever that mines",
     )
-    mined = rank_catalogue(miner, larder, asked, MINED, seed=recipe.seed)
-    write_parquet(mined, out / "mined.parquet")
+    write_parquet(rank_catalogue(miner, larder, asked, MINED, seed=recipe.seed), out / "mined.parquet")
+    write_parquet(rank_catalogue(miner, larder, valid, MINED, seed=recipe.seed), out / "mined_valid.parquet")
 
 
 def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
+    """The recipe's own language model, on what came before the positions that pairs are made of."""
     from llmrec.language.pretrain import pretrain as fit
     from llmrec.language.tokenizer import build_tokenizer
     from llmrec.prompts.encoding import Encoder
@@ -174,6 +94,7 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
 
 
 def pairs(task: Task, out: Path) -> None:
+    """Preference pairs of both folds, their card, a sample and the template."""
     from llmrec.pairs.build import build_pairs
     from llmrec.pairs.card import recall, write_card
     from llmrec.pairs.sample import sample_pair
@@ -191,21 +112,26 @@ def pairs(task: Task, out: Path) -> None:
         if fold == "train":
             (out / "sample.txt").write_text(sample_pair(table, encoder))
     (out / "template.jinja").write_text(encoder.template.source)
-    manifest = _manifest(recipe)
+    miner = None
+    if mined is not None:
+        held = read_ranking(task.run.path("retrieve") / "mined_valid.parquet")
+        miner = {"training queries": recall(mined, asked), "validation": recall(held, larder.fold("valid"))}
+    manifest = _manifest(recipe, task.here)
     write_card(
         out,
         dataset=recipe.data.dataset or Path(str(recipe.data.path)).name,
         licence=manifest.get("licence"),
-        licence_url=manifest.get("licence_url"),
+        licence_url=manifest.get("homepage"),
         citation=manifest.get("citation"),
-        command=f"llmrec pairs {task.run.folder / 'recipe.yaml'}",
+        command="llmrec pairs recipe.yaml",
         shares=shares,
         tokenizer=recipe.model.name or f"built by the recipe ({task.folder_of(recipe)})",
-        miner={"training queries": recall(mined, asked)} if mined is not None else None,
+        miner=miner,
     )
 
 
 def train(task: Task, one: ArmRun, out: Path) -> None:
+    """One arm's adapter."""
     from llmrec.language.load import load_model, load_tokenizer
     from llmrec.language.trainer import train as tune
 
@@ -216,6 +142,7 @@ def train(task: Task, one: ArmRun, out: Path) -> None:
 
 
 def rank_floor(task: Task, name: str, out: Path) -> None:
+    """A floor's rankings."""
     from llmrec.rank.floors import FLOORS
 
     larder = task.larder()
@@ -289,7 +216,7 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
         "nodes_per_query": test.nodes_per_query,
         "parameters": parameters,
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+    write_json(summary, out / "summary.json")
 
 
 def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
@@ -312,13 +239,13 @@ def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
         if table == "two_stage":  # beyond the retriever's first n nothing is ranked: a target there is a miss
             write_parquet(mixed, out / "catalogue.parquet")
         summary[table] = {"weight_of_language": weight, "validation": values}
-    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+    write_json(summary, out / "summary.json")
 
 
 def evaluate(task: Task, out: Path) -> None:
+    """Metrics, comparisons, audit and cost of everything that was ranked."""
     from llmrec.evaluate.cost import cost
     from llmrec.evaluate.evaluate import evaluate as judge
-    from llmrec.evaluate.evaluate import write_json
 
     recipe = task.recipe
     offered: dict[str, pl.DataFrame | None] = {"uniform": _candidates(task, "test"), "catalogue": None}
@@ -331,20 +258,23 @@ def evaluate(task: Task, out: Path) -> None:
             if all(file.exists() for file in files):
                 tables.setdefault(table, {})[ranker] = [read_ranking(file) for file in files]
     write_json(cost(task.run.folder), out / "cost.json")
-    judge(
-        task.larder(),
-        tables,
-        offered,
-        recipe.evaluate,
-        seed=recipe.seed,
-        out=out,
-        arms=list(recipe.arms),
-        untuned=[one.arm for one in task.arms if one.recipe.objective is None],
-        method=recipe.split.method,
-    )
+    # A disqualified comparison is written and reported like any other: its findings are the evidence. `stages` raises.
+    with suppress(Disqualified):
+        judge(
+            task.larder(),
+            tables,
+            offered,
+            recipe.evaluate,
+            seed=recipe.seed,
+            out=out,
+            arms=list(recipe.arms),
+            untuned=[one.arm for one in task.arms if one.recipe.objective is None],
+            method=recipe.split.method,
+        )
 
 
 def report(task: Task, out: Path) -> None:
+    """The page."""
     from llmrec.report.report import write_report
 
     write_report(task.run.folder, task.larder(), out, name=task.recipe.name)
@@ -387,7 +317,7 @@ def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
     summary = {"seconds": round(seconds, 3), "users_per_second": round(test.height / max(seconds, 1e-9), 1)}
     if hasattr(scorer, "parameters"):
         summary["parameters"] = sum(p.numel() for p in scorer.parameters())
-    (out / "summary.json").write_text(json.dumps(summary))
+    write_json(summary, out / "summary.json")
 
 
 def _candidates(task: Task, fold: str) -> pl.DataFrame:
@@ -410,10 +340,10 @@ def _rankers(task: Task) -> dict[str, list[str]]:
     return found
 
 
-def _manifest(recipe: Recipe) -> dict[str, Any]:
+def _manifest(recipe: Recipe, here: Path) -> dict[str, Any]:
     if recipe.data.dataset is None:
         return {}
     from llmrec.data.manifest import read_manifest
     from llmrec.resources import find
 
-    return read_manifest(find("data", recipe.data.dataset)).model_dump()
+    return read_manifest(find("data", recipe.data.dataset, here=here)).model_dump()

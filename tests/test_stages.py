@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmrec.errors import RunFault
+from llmrec import stages, work
+from llmrec.errors import Disqualified, RunFault
 from llmrec.recipe.loader import Loaded
 from llmrec.recipe.sections import Recipe
 from llmrec.run import Run, Stage
 from llmrec.stages import plan, run_all, run_stage
-from llmrec.work import Task
+from llmrec.task import Task
 
 EVERYBODY = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
 
@@ -203,3 +206,20 @@ def test_only_training_is_shared_among_processes(tmp_path: Path, verb: str, monk
 def test_a_verb_that_a_recipe_has_no_use_for_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_stage("pretrain", loaded(task(tmp_path, model={"name": "some/model"})), runs=tmp_path / "runs")
     assert capsys.readouterr().err == "pretrain: this recipe has nothing to do here.\n"
+
+
+def test_an_unfair_comparison_is_refused_after_everything_was_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.path("evaluate").mkdir()
+    audit = run.path("evaluate") / "audit.json"
+    audit.write_text(json.dumps({"findings": [{"level": "warns", "what": "a tie", "where": "uniform"}]}))
+    stages._refuse_disqualified(run)
+    audit.write_text(json.dumps({"findings": [{"level": "disqualifies", "what": "a leak", "where": "uniform"}]}))
+    with pytest.raises(Disqualified, match="uniform: a leak"):
+        stages._refuse_disqualified(run)
+
+
+def test_a_manifest_beside_the_recipe_is_found_for_the_card(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "data" / "sample.yaml", tmp_path / "mine.yaml")
+    recipe = Recipe.model_validate({"name": "own", "data": {"dataset": "mine.yaml"}, "model": {"build": {}}})
+    assert work._manifest(recipe, tmp_path)["title"] == "Sample readings"

@@ -1,0 +1,95 @@
+"""A recipe taken apart for doing: its arms, what they build and share, and where their files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmrec.data.larder import Larder
+from llmrec.recipe.sections import Recipe
+from llmrec.run import Run
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm, trained with one seed."""
+
+    name: str
+    """Its folder: the arm's name, with -s<seed> where there are several seeds."""
+    arm: str
+    recipe: Recipe
+    """The recipe as the arm sees it."""
+    seed: int
+    built: tuple[str, ...]
+    """The stage that pre-trains its model, if the recipe builds one."""
+
+
+@dataclass
+class Task:
+    """A recipe, where it was read, and the run that it is done in."""
+
+    recipe: Recipe
+    here: Path
+    run: Run
+    built: dict[str, Recipe] = field(init=False)
+    """Pre-training stage -> a recipe that says what to build; arms of one architecture share one."""
+    arms: list[ArmRun] = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipes = {name: self.recipe.arm(name) for name in self.recipe.arms}
+        self.built = {}
+        for some in [self.recipe, *recipes.values()]:
+            if some.model.build is not None and self._stage(some) is None:
+                self.built["pretrain" if not self.built else f"pretrain-{len(self.built) + 1}"] = some
+        self.arms = []
+        for name, recipe in recipes.items():
+            seeds = self.recipe.seeds if recipe.objective is not None else 1  # what is not trained has no seeds
+            for i in range(seeds):
+                seed = self.recipe.seed + i
+                folder = name if seeds == 1 else f"{name}-s{seed}"
+                stage = self._stage(recipe)
+                self.arms.append(ArmRun(folder, name, recipe, seed, (stage,) if stage else ()))
+
+    def _stage(self, recipe: Recipe) -> str | None:
+        return next((name for name, other in self.built.items() if other.model.build == recipe.model.build), None)
+
+    def folder_of(self, recipe: Recipe) -> str:
+        """The stage that pre-trains this recipe's model."""
+        stage = self._stage(recipe)
+        assert stage is not None
+        return stage
+
+    @property
+    def mines(self) -> bool:
+        """Whether pairs draw on a retriever that was fitted on earlier positions only."""
+        return any(one.recipe.objective for one in self.arms) and self.recipe.pairs.sources.get("retrieved", 0) > 0
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the retriever's first n are reranked."""
+        return self.recipe.candidates.two_stage is not None and "retriever" in self.recipe.evaluate.rankers
+
+    @property
+    def fused(self) -> dict[str, ArmRun]:
+        """Fused rankers and the language arm in each: the last arm, with every seed."""
+        last = list(self.recipe.arms)[-1]
+        ones = [one for one in self.arms if one.arm == last]
+        return {one.name.replace(last, "fused", 1): one for one in ones}
+
+    def larder(self) -> Larder:
+        """What `prepare` wrote."""
+        return Larder.read(self.run.path("prepare"))
+
+    def encoder(self, recipe: Recipe, larder: Larder) -> Any:
+        """Prompts and answers for a recipe's tokenizer."""
+        from llmrec.language.load import load_tokenizer
+        from llmrec.prompts.encoding import Encoder
+        from llmrec.prompts.template import load_template
+
+        stage = self._stage(recipe)
+        tokenizer = load_tokenizer(recipe.model, here=self.here, built=self.run.path(stage) if stage else None)
+        template = load_template(recipe.prompt.template, here=self.here)
+        encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
+        encoder.expect_labels(recipe.candidates.count)  # before anything is trained that could not be ranked with
+        return encoder
