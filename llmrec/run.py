@@ -45,7 +45,6 @@ PACKAGES = [
     "peft",
     "polars",
     "pydantic",
-    "scipy",
     "tokenizers",
     "torch",
     "transformers",
