@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from llmrec.cli.door import Verbs
+from llmrec.cli.machine import settle
 
 app = typer.Typer(
     name="llmrec",
@@ -41,7 +41,5 @@ def llmrec(
 
 def main() -> None:
     """What the `llmrec` command runs."""
-    # Before anything loads OpenMP: its threads spin while they wait, and on a machine that others use too, an epoch
-    # takes ten times as long (docs/log.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle()
     app(prog_name="llmrec")
