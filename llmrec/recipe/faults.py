@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llmrec.recipe import borrowed
-from llmrec.recipe.sections import Arm, Model, Objective, Recipe, Settings, is_taken
+from llmrec.recipe.sections import SHARES_FOLDERS, Arm, Model, Objective, Recipe, Settings, is_taken, shares_folders
 from llmrec.recipe.source import Key
 from llmrec.recipe.words import SWITCH, WORD, found, near, one_of, typed
 
@@ -38,6 +38,8 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
     for name, arm in arms.items() if isinstance(arms, dict) else ():
         if is_taken(str(name)):
             faults.append((("arms", name), "a ranker has this name; call the arm something else"))
+        if values.get("seeds", 1) != 1 and shares_folders(str(name), list(arms or ())):
+            faults.append((("arms", name), SHARES_FOLDERS))
         if isinstance(arm, dict):
             faults += _borrowed(arm, ("arms", name))
             faults += _arm(values, arm, ("arms", name))

@@ -6,6 +6,8 @@ The sentence under a field becomes its entry in the JSON schema (`llmrec recipes
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -288,6 +290,15 @@ class Evaluate(Settings):
         return self
 
 
+SHARES_FOLDERS = "another arm's seeds have folders of this name (<arm>-s<seed>); call it something else"
+
+
+def shares_folders(name: str, arms: Collection[str]) -> bool:
+    """Whether an arm is called what another arm's folder for one of its seeds is called."""
+    found = re.fullmatch(r"(.+)-s\d+", name)
+    return found is not None and found[1] in arms
+
+
 def is_taken(name: str) -> bool:
     """Whether an arm of this name would be ranked in another ranker's folder."""
     return name in ("popularity", "recent", "transitions", "retriever", "fused") or name.startswith("fused-s")
@@ -340,6 +351,8 @@ class Recipe(Settings):
         for name in self.arms:
             if is_taken(name):
                 raise PydanticCustomError("arms", f"arms.{name}: a ranker has this name; call the arm something else")
+            if self.seeds > 1 and shares_folders(name, self.arms):
+                raise PydanticCustomError("arms", f"arms.{name}: {SHARES_FOLDERS}")
             try:
                 self.arm(name)
             except ValueError as fault:

@@ -188,6 +188,12 @@ class TestArms:
             "r.yaml:4: arms.fused-s7: a ranker has this name",
         ]
 
+    def test_an_arm_cannot_have_the_name_of_another_s_seed(self, tmp_path: Path) -> None:
+        assert "arms.a-s8: another arm's seeds have folders of this name" in fault(
+            tmp_path, "arms: {a: {}, a-s8: {}}", "seeds=2"
+        )
+        assert read(tmp_path, "arms: {a: {}, a-s8: {}}").seeds == 1
+
     def test_no_arms_at_all_is_a_fault(self, tmp_path: Path) -> None:
         assert "arms: is empty" in fault(tmp_path, "arms: {}")
 
