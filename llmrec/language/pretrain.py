@@ -26,15 +26,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from llmrec.cross_entropy import cross_entropy
 from llmrec.errors import ModelFault, TrainingFault
 from llmrec.language.load import hide_bars
-from llmrec.language.loss import blocked_cross_entropy
 from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import track
 from llmrec.prompts.encoding import Encoder
 from llmrec.recipe.sections import Build
 from llmrec.rng import rng_for, seed_for
 
+CELLS = 1 << 22  # logits held at once: wide vocabularies want taller blocks than the retriever's catalogues
 WARMUP = 0.05  # share of steps
 FLOOR = 0.05  # of the learning rate, at the end of the cosine
 
@@ -154,7 +155,7 @@ def _step(model: PreTrainedModel, rows: list[list[int]], pad: int) -> tuple[Tens
     hidden = model.base_model(ids).last_hidden_state[:, :-1]  # (b, l - 1, d)
     labels, real = ids[:, 1:], real[:, 1:]
     head = model.get_output_embeddings().weight  # (v, d)
-    return blocked_cross_entropy(hidden[real], head, labels[real]), int(real.sum())
+    return cross_entropy(hidden[real], head, labels[real], cells=CELLS), int(real.sum())
 
 
 def _rows(

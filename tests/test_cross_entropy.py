@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmrec.retriever import losses
-from llmrec.retriever.losses import cross_entropy
+from llmrec import cross_entropy as module
+from llmrec.cross_entropy import CELLS, ROWS, cross_entropy
 
 
 def drawn(rows: int, width: int, items: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -24,11 +24,10 @@ def test_knowing_nothing_costs_the_log_of_the_catalogue() -> None:
 
 
 def test_value_and_gradients_are_torchs_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CELLS", 1)
-    monkeypatch.setattr(losses, "ROWS", 7)
+    monkeypatch.setattr(module, "ROWS", 7)
     vectors, table, targets = drawn(rows=50, width=6, items=30)
     wanted = F.cross_entropy(vectors @ table.T, targets)
-    loss = cross_entropy(vectors, table, targets)
+    loss = cross_entropy(vectors, table, targets, cells=1)
     torch.testing.assert_close(loss, wanted)
     ours = torch.autograd.grad(3 * loss, [vectors, table])
     for mine, torchs in zip(ours, torch.autograd.grad(3 * wanted, [vectors, table]), strict=True):
@@ -51,4 +50,4 @@ def test_a_large_catalogue_is_never_held_for_all_rows_at_once(monkeypatch: pytes
     monkeypatch.setattr(torch, "softmax", lambda logits, dim: held.append(logits.numel()) or softmax(logits, dim))
     cross_entropy(*drawn(rows=2000, width=4, items=3000))
     assert sum(held) == 2000 * 3000
-    assert max(held) <= max(losses.CELLS, losses.ROWS * 3000)
+    assert max(held) <= max(CELLS, ROWS * 3000)
