@@ -17,7 +17,7 @@ from llmrec.data.larder import Larder
 from llmrec.errors import DataFault, Disqualified
 from llmrec.files import write_json
 from llmrec.ranking import read_ranking, read_table, write_parquet
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import Objective, Recipe
 from llmrec.rng import seed_for
 from llmrec.task import ArmRun, Task
 
@@ -192,7 +192,7 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
             model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries"
         )
     seed, name, primary = recipe.seed, one.arm, recipe.evaluate.primary
-    by: str = recipe.answer.rank_by or (recipe.objective.length if recipe.objective else "sum")
+    by = _rule(task, one)
     tried = {
         how: mean_metric(
             folds["valid"].tables["uniform"].ranking(how, ranker=name, seed=seed), larder.fold("valid"), primary
@@ -296,6 +296,11 @@ def prompt_of(task: Task, user: str) -> str:
     if encoder.template.lists_candidates:
         offered = _candidates(task, "test").filter(pl.col(QUERY) == query[QUERY])["items"][0].to_list()
     return sample_prompt(encoder, larder.contexts(queries)[0], candidates=offered, target=query["target"])
+
+
+def _rule(task: Task, one: ArmRun) -> str:
+    """sum, mean or validation; an arm that is not tuned follows the same rule as those that it is compared with."""
+    return one.recipe.answer.rank_by or (one.recipe.objective or task.recipe.objective or Objective()).length
 
 
 def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:

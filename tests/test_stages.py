@@ -223,3 +223,11 @@ def test_a_manifest_beside_the_recipe_is_found_for_the_card(tmp_path: Path) -> N
     shutil.copy(Path(__file__).parents[1] / "data" / "sample.yaml", tmp_path / "mine.yaml")
     recipe = Recipe.model_validate({"name": "own", "data": {"dataset": "mine.yaml"}, "model": {"build": {}}})
     assert work._manifest(recipe, tmp_path)["title"] == "Sample readings"
+
+
+@pytest.mark.parametrize(("asked", "rule"), [(None, "mean"), ("sum", "sum"), ("validation", "validation")])
+def test_tuned_and_untuned_arms_are_scored_by_one_rule(tmp_path: Path, asked: str | None, rule: str) -> None:
+    values = {"name": "x", "data": {"path": "a.csv"}, "model": {"build": {}}, "answer": {"rank_by": asked}}
+    recipe = Recipe.model_validate({**values, "arms": {"before": {"objective": None}, "orpo": {}}})
+    task = Task(recipe, tmp_path, Run(tmp_path))
+    assert [work._rule(task, one) for one in task.arms] == [rule, rule]
