@@ -8,13 +8,13 @@ which may hold gigabytes, by the names, sizes and times of their files.
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from llmrec import resources
 from llmrec.data.manifest import read_manifest
 from llmrec.errors import UserError
+from llmrec.files import digest
 from llmrec.recipe.sections import Recipe
 
 
@@ -84,5 +84,4 @@ def _digest(path: Path) -> str:
 @functools.cache
 def _digest_of(path: Path, size: int, changed: int) -> str:
     """Read once, however many arms ask."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path)

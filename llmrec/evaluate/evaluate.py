@@ -18,7 +18,7 @@ from llmrec.evaluate.finding import Finding
 from llmrec.evaluate.sentences import FLOORS, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import coverage, weigh
-from llmrec.files import write_json as write_json
+from llmrec.files import write_json
 from llmrec.ranking import write_parquet
 
 if TYPE_CHECKING:

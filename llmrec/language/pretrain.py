@@ -28,6 +28,7 @@ from transformers import (
 
 from llmrec.cross_entropy import cross_entropy
 from llmrec.errors import ModelFault, TrainingFault
+from llmrec.files import replacing
 from llmrec.language.load import hide_bars
 from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import track
@@ -225,14 +226,10 @@ def _keep(model: PreTrainedModel, optimizer: torch.optim.Optimizer, checkpoint: 
     """The last finished epoch, as safetensors, under a temporary name until it is whole."""
     from safetensors.torch import save_file
 
-    partial = checkpoint.with_suffix(".partial")
     weights = {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
-    save_file(
-        {**weights, **{f"optimizer.{n}": t.clone() for n, t in _named(optimizer)}},
-        partial,
-        metadata={"epoch": str(epoch)},
-    )
-    partial.replace(checkpoint.with_suffix(".safetensors"))
+    moments = {f"optimizer.{n}": t.clone() for n, t in _named(optimizer)}
+    with replacing(checkpoint.with_suffix(".safetensors")) as partial:
+        save_file({**weights, **moments}, partial, metadata={"epoch": str(epoch)})
 
 
 def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, checkpoint: Path) -> int:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmrec.errors import ModelFault, TrainingFault
+from llmrec.files import write_json
 from llmrec.language import guards
 from llmrec.language.load import refuse_strangers
 from llmrec.language.lora import adapted
@@ -112,7 +113,7 @@ def train(
             "processes": trainer.accelerator.num_processes,
             "largest_logit_change": change,
         }
-        (out / "summary.json").write_text(json.dumps({**facts, "parameters": sum(t.numel() for t in weights.values())}))
+        write_json({**facts, "parameters": sum(t.numel() for t in weights.values())}, out / "summary.json")
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
 

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from llmrec.errors import Disqualified, RankingFault
-from llmrec.evaluate.evaluate import Verdict, evaluate, write_json
+from llmrec.evaluate.evaluate import Verdict, evaluate
+from llmrec.files import write_json
 from llmrec.recipe.sections import Evaluate
 from tests.evaluate.club import club, listing, offered, placing
 

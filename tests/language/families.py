@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -33,10 +34,12 @@ CONFIGS = {
 }
 
 
-def small(family: str, seed: int = 0) -> PreTrainedModel:
+def small(family: str, seed: int = 0, vocabulary: int | None = None) -> PreTrainedModel:
     """A random model; its weights are large enough for logits to differ visibly."""
+    config = copy.deepcopy(CONFIGS[family])
+    config.vocab_size = vocabulary or config.vocab_size
     torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(CONFIGS[family])
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from llmrec.columns import TEXT
 from llmrec.data.larder import Larder
@@ -22,7 +21,7 @@ from llmrec.prompts.template import load_template
 from llmrec.rank import language
 from llmrec.rank.language import Ranked, rank_with
 from llmrec.recipe.sections import Answer
-from tests.language.families import CONFIGS
+from tests.language.families import small
 from tests.prompts.readers import chat
 from tests.rank.library import library, offered
 
@@ -43,16 +42,7 @@ def films() -> Larder:
 
 def speaker(tokenizer: Any, family: str = "llama") -> PreTrainedModel:
     """A random model of this vocabulary, its weights large enough for scores to differ visibly."""
-    config = copy.deepcopy(CONFIGS[family])
-    config.vocab_size = len(tokenizer)
-    torch.manual_seed(3)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(3)
-    model.eval()
-    return model
+    return small(family, seed=3, vocabulary=len(tokenizer))
 
 
 def titles(budget: int = 64) -> Encoder:
