@@ -109,8 +109,11 @@ class Transitions:
     @classmethod
     def fit(cls, larder: Larder) -> Transitions:
         """Counts pairs up to three places apart within each training prefix."""
-        n_items = larder.n_items
-        training = larder.training()
+        return cls.count(larder.training(), larder.n_items)
+
+    @classmethod
+    def count(cls, training: Sequence[np.ndarray], n_items: int) -> Transitions:
+        """Counts pairs up to three places apart within each of some histories of item codes."""
         items = np.concatenate([*training, np.empty(0, np.int32)]).astype(np.int64)
         users = np.repeat(np.arange(len(training)), [len(h) for h in training])
         keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
