@@ -1,4 +1,4 @@
-"""The three forms of the recurrence against the recurrence itself, written out position by position."""
+"""The four forms of the recurrence against the recurrence itself, written out position by position."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmrec.ssm import ssd
+from llmrec.ssm import dual, ssd
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -24,13 +24,18 @@ def inputs(rows: int, length: int, heads: int = 3, width: int = 4, numbers: int 
     return x, dt, a, b, c
 
 
-def by_hand(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+def by_hand(
+    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, starts: Tensor | None = None, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The definition, in double precision: one position after another."""
     x, dt, a, b, c = (t.double() for t in (x, dt, a, b, c))
-    state = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[-1])
+    nothing = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[-1])
+    state = nothing if state is None else state.double().clone()
     heard = []
     for t in range(x.shape[1]):
         for row in range(x.shape[0]):
+            if starts is not None and starts[row, t]:
+                state[row] = 0
             for head in range(x.shape[2]):
                 decay = torch.exp(dt[row, t, head] * a[head])
                 spoken = dt[row, t, head] * torch.outer(x[row, t, head], b[row, t])
@@ -61,6 +66,83 @@ def test_any_chunking_gives_the_numbers_of_the_definition(rows: int, length: int
     torch.testing.assert_close(y, wanted, **CLOSE)
     torch.testing.assert_close(state, ends, **CLOSE)
     torch.testing.assert_close(ssd.parallel(*given_, chunk=chunk), wanted, **CLOSE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chance=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    rows=st.integers(1, 3),
+    length=st.integers(1, 40),
+    chunk=st.integers(1, 50),
+    carried=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_packed_histories_begin_anew_in_any_chunking(
+    chance: float, rows: int, length: int, chunk: int, carried: bool, seed: int
+) -> None:
+    given_, draw = inputs(rows, length, seed=seed), torch.Generator().manual_seed(seed)
+    starts = torch.rand(rows, length, generator=draw) < chance
+    state = torch.randn(rows, 3, 4, 5, generator=draw) if carried else None
+    wanted, ends = by_hand(*given_, starts, state)
+    y, end = ssd.extend(state, *given_, starts=starts, chunk=chunk)
+    torch.testing.assert_close(y, wanted, **CLOSE)
+    torch.testing.assert_close(end, ends, **CLOSE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=st.integers(0, 9))
+def test_users_in_one_row_are_each_user_alone(lengths: list[int], seed: int) -> None:
+    x, dt, a, b, c = inputs(1, sum(lengths), seed=seed)
+    ends = torch.tensor(lengths).cumsum(0)
+    starts = torch.zeros(1, sum(lengths), dtype=torch.bool)
+    starts[0, ends - torch.tensor(lengths)] = True
+    packed, end = ssd.extend(torch.full((1, 3, 4, 5), 9.0), x, dt, a, b, c, starts=starts)
+    for stop, length in zip(ends.tolist(), lengths, strict=True):
+        user = slice(stop - length, stop)
+        alone, state = ssd.extend(None, x[:, user], dt[:, user], a, b[:, user], c[:, user])
+        torch.testing.assert_close(packed[:, user], alone, **CLOSE)
+    torch.testing.assert_close(end, state, **CLOSE)
+
+
+@pytest.mark.parametrize("border", [5, 32, 37, 64])
+def test_not_a_digit_leaks_from_one_user_to_the_next(border: int) -> None:
+    """Whatever the first user's inputs and gradients are, the second's outputs, state and gradients are the same."""
+    quiet, starts = inputs(2, 70), torch.zeros(2, 70, dtype=torch.bool)
+    starts[:, border] = True
+    by_y, heard = torch.randn(2, 70, 3, 4, generator=torch.Generator().manual_seed(1)), []
+    for volume in (1.0, 1e6):
+        scale = torch.where(torch.arange(70) < border, volume, 1.0)[None, :, None]
+        x, dt, a, b, c = quiet
+        given_ = [(t * scale).requires_grad_() for t in (x.flatten(2), dt, b, c)]
+        said, steps, b, c = given_
+        state = torch.full((2, 3, 4, 5), volume, requires_grad=True)
+        y, end = ssd.extend(state, said.unflatten(2, (3, 4)), steps, a, b, c, starts=starts)
+        grads = torch.autograd.grad([y, end], [*given_, state], [by_y * scale[..., None], torch.ones_like(end)])
+        heard.append([y[:, border:], end, *(g[:, border:] for g in grads[:-1])])
+        y = ssd.parallel(said.unflatten(2, (3, 4)), steps, a, b, c, starts=starts)
+        for by_first in torch.autograd.grad(y[:, border:].sum(), given_):
+            assert not by_first[:, :border].any()
+    for one, other in zip(*heard, strict=True):
+        assert torch.equal(one, other)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4), seed=st.integers(0, 9))
+def test_the_last_output_alone_is_the_last_output(lengths: list[int], seed: int) -> None:
+    x, dt, a, b, c = inputs(len(lengths), 45, seed=seed)
+    ends, rows = torch.tensor(lengths) - 1, torch.arange(len(lengths))
+    real = torch.arange(45) <= ends[:, None]
+    wanted = ssd.parallel(x, dt * real[..., None], a, b, c)[rows, ends]
+    loud = x.masked_fill(~real[..., None, None], 1e6), dt * real[..., None], a, b.masked_fill(~real[..., None], 1e6)
+    torch.testing.assert_close(ssd.last(*loud, c[rows, ends]), wanted, **CLOSE)
+
+
+def test_the_last_output_of_a_long_steep_history_is_finite() -> None:
+    x, dt, a, b, c = (t.requires_grad_() for t in inputs(1, 300))
+    y = ssd.last(x, dt * 50, a, b, c[:, -1])
+    y.sum().backward()
+    torch.testing.assert_close(y, ssd.parallel(x, dt * 50, a, b, c)[:, -1], **CLOSE)
+    assert all(t.grad is not None and t.grad.isfinite().all() for t in (x, dt, a, b, c))
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,9 +189,74 @@ def test_rows_do_not_hear_each_other() -> None:
     torch.testing.assert_close(torch.cat(alone), ssd.parallel(x, dt, a, b, c), **CLOSE)
 
 
-def test_gradients_are_those_of_the_definition() -> None:
-    given_ = tuple(t.double().requires_grad_() for t in inputs(1, 7, heads=2, width=2, numbers=2))
-    assert torch.autograd.gradcheck(lambda *t: ssd.parallel(*t, chunk=3), given_)
+@settings(max_examples=20, deadline=None)
+@given(rows=st.integers(1, 5), block=st.integers(1, 3), seed=st.integers(0, 9))
+def test_rows_may_be_done_in_any_company(rows: int, block: int, seed: int) -> None:
+    x, dt, a, b, c = inputs(rows, 9, seed=seed)
+    whole, ends = ssd.extend(None, x, dt, a, b, c, chunk=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dual, "BLOCK", block * x[0].numel())
+        y, end = ssd.extend(None, x, dt, a, b, c, chunk=4)
+    torch.testing.assert_close(y, whole, **CLOSE)
+    torch.testing.assert_close(end, ends, **CLOSE)
+
+
+@pytest.mark.parametrize("chunk", [2, 3, 7])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("carried", [False, True])
+def test_gradients_are_those_of_the_definition(
+    chunk: int, packed: bool, carried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, dt, a, b, c = (t.double().requires_grad_() for t in inputs(2, 7, heads=2, width=2, numbers=2))
+    starts = torch.tensor([[0, 0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 1, 0]], dtype=torch.bool) if packed else None
+    state = torch.rand(2, 2, 2, 2, dtype=torch.double, requires_grad=True) if carried else None
+    monkeypatch.setattr(dual, "BLOCK", 1)  # a row at a time
+
+    def both(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
+        return ssd.extend(state[0] if state else None, x, dt, a, b, c, starts=starts, chunk=chunk)
+
+    given_ = (x, dt, a, b, c, *(() if state is None else (state,)))
+    assert torch.autograd.gradcheck(both, given_)
+    assert torch.autograd.gradcheck(lambda *t: both(*t)[0], given_)
+    assert torch.autograd.gradcheck(lambda *t: both(*t)[1], given_)
+
+
+@pytest.mark.parametrize("length", [20, 40])
+def test_inputs_and_gradients_may_lie_in_memory_as_they_like(length: int) -> None:
+    x, dt, a, b, c = inputs(2, length)
+    by_y, state = x.flip(1), torch.ones(2, 3, 4, 5)
+
+    def turned(t: Tensor) -> Tensor:
+        return t.transpose(1, 2).contiguous().transpose(1, 2)
+
+    def all_of(state: Tensor, by_y: Tensor, *given_: Tensor) -> tuple[Tensor, ...]:
+        x, dt, b, c = (t.requires_grad_() for t in given_)
+        y, end = ssd.extend(state, x, dt, a, b, c)
+        return y, end, *torch.autograd.grad(y, (x, dt, b, c), by_y)
+
+    wanted = all_of(state, by_y, x, dt, b, c)
+    found = all_of(torch.ones(1, 1, 1, 1).expand(2, 3, 4, 5), turned(by_y), *(turned(t) for t in (x, dt, b, c)))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
+
+
+def test_no_rows_have_no_outputs() -> None:
+    x, dt, a, b, c = inputs(2, 40)
+    y, state = ssd.extend(None, x[:0], dt[:0], a, b[:0], c[:0])
+    assert y.shape == (0, 40, 3, 4)
+    assert state.shape == (0, 3, 4, 5)
+
+
+def test_mixed_precision_leaves_the_recurrence_exact() -> None:
+    x, dt, a, b, c = inputs(2, 40)
+    half = (t.bfloat16() for t in (x, b, c))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x, b, c = (t.requires_grad_() for t in half)
+        y = ssd.parallel(x, dt, a, b, c)
+    y.sum().backward()
+    torch.testing.assert_close(y, ssd.parallel(*(t.float() for t in (x, dt, a, b, c))))
+    assert x.grad is not None
+    assert x.grad.dtype == torch.bfloat16
 
 
 def test_steep_decay_over_a_long_history_stays_finite_and_so_do_gradients() -> None:
