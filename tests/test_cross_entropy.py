@@ -122,3 +122,5 @@ def test_a_product_is_a_product_whatever_the_layout() -> None:
     torch.testing.assert_close(product(a, b, bias), a @ b.T + bias)
     torch.testing.assert_close(product(a.T.contiguous().T, b.T.contiguous().T), a @ b.T)
     torch.testing.assert_close(product(a.double(), b.double()), a.double() @ b.double().T)
+    for left, right in [(a[:0], b), (a, b[:0]), (a[:, :0], b[:, :0])]:
+        torch.testing.assert_close(product(left, right), left @ right.T)

@@ -47,9 +47,9 @@ def loss_of(section: Section, counts: Tensor) -> Loss:
 def proposal(counts: Tensor) -> Tensor:
     """The chance (v,) of each item to be drawn: (1 + count)^0.75, as in word2vec (Mikolov et al. 2013), in shares of 1.
 
-    The nearer to how a model spreads its chances, the less the estimate scatters: 256 negatives drawn so give the sum of
-    a model fitted on ML-1M to within 26 % (standard deviation), and drawn uniformly to within 41 %. The power and the 1
-    keep the weights of rare items bounded, and let each item be drawn, or nothing would push down those never seen.
+    The nearer to how a model spreads its chances, the less the estimate scatters: 256 negatives drawn so give the sum
+    of a model fitted on ML-1M to within 26 % (standard deviation), and drawn uniformly to within 41 %. The power and
+    the 1 bound the weights of rare items and let each item be drawn: nothing would push down one that never is.
     """
     weights = (1 + counts.double()) ** POWER
     return weights / weights.sum()

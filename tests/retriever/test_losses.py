@@ -183,6 +183,16 @@ def test_a_catalogue_of_one_item_teaches_nothing_strange(section: Section) -> No
 
 
 @each
+def test_no_rows_cost_nothing(section: Section) -> None:
+    items = torch.randn(8, 3, requires_grad=True)
+    loss = loss_of(section, COUNTS)(torch.randn(0, 3, requires_grad=True), items, TARGETS[:0])
+    loss.backward()
+    assert loss.item() == 0
+    assert items.grad is not None
+    assert not items.grad.any()
+
+
+@each
 @pytest.mark.parametrize("target", [0, 1])
 def test_scores_beyond_what_exp_can_hold_are_no_trouble(section: Section, target: int) -> None:
     vectors, items = torch.full((9, 1), 300.0, requires_grad=True), torch.linspace(1, -1, 9)[:, None].requires_grad_()
