@@ -6,15 +6,19 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from llmrec.columns import COUNT, ITEM, ITEMS, KEY, TEXT, USER
+from llmrec.columns import COUNT, ITEM, KEY, TEXT, USER
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault, RunFault
 from llmrec.progress import note
-from llmrec.rank.scorer import Scorer
+
+if TYPE_CHECKING:
+    from llmrec.retriever.model import Retriever
+    from llmrec.retriever.states import State
 
 TITLE = "title"
 ARTICLES = "the|a|an|les?|la|il|el|der|die|das"
@@ -30,12 +34,16 @@ class Recommendation:
     score: float
 
 
-def recommend(run: Path, *, user: str | None = None, history: str | None = None, k: int = 10) -> list[Recommendation]:
+def recommend(
+    run: Path, *, user: str | None = None, history: str | None = None, k: int = 10, state: Path | None = None
+) -> list[Recommendation]:
     """The run's retriever's first `k` items after everything that the user did, or after a history of titles.
 
     `history` is titles between semicolons, oldest first; a title is found by its exact text, then whatever its case,
-    year and leading article. Items already seen are never recommended. Raises RunFault where the run has no retriever
-    yet, DataFault on an unknown user or title, with the nearest titles.
+    year and leading article. Items already seen are never recommended. With `state`, a file, what the retriever
+    remembers is kept there: a history goes on from it where it exists, and it is replaced by what is remembered now.
+    Raises RunFault where the run has no retriever yet, DataFault on an unknown user or title, with the nearest titles,
+    ModelFault on a state that is damaged or of other weights.
     """
     if (user is None) == (history is None):
         raise RunFault("recommend: give either a user (--user ID) or a history (--history 'A; B; C').")
@@ -44,29 +52,43 @@ def recommend(run: Path, *, user: str | None = None, history: str | None = None,
     if not run.is_dir():
         raise RunFault(f"{run}: no such run folder. `llmrec run RECIPE` makes one.")
     larder = Larder.read(run / "prepare")
-    context = of_user(larder, user) if user is not None else of_titles(larder, str(history))
-    return first(_retriever(run, larder), larder, context, k)
+    if user is not None:
+        context, times = of_user(larder, user)
+    else:
+        context = of_titles(larder, str(history))
+        times = np.full(len(context), np.nan)  # when, nobody said
+    retriever = _retriever(run, larder)
+    if state is not None and state.exists() and user is None:
+        now = retriever.follow(retriever.load_state(state), context, times)
+    else:
+        now = retriever.state([context], [times])
+    if state is not None:
+        now.save(state)
+        note(f"{state}: remembers {len(now.seen[0]):,} items, {len(context):,} of them from now")
+    return first(retriever, larder, now, k)
 
 
-def first(scorer: Scorer, larder: Larder, context: np.ndarray, k: int) -> list[Recommendation]:
-    """A scorer's first `k` items after one history, the history's own left out; equal scores go to the lower code."""
-    scores = np.array(scorer.scores([context])[0], dtype=np.float64)
-    scores[context] = -np.inf
-    order = np.argsort(-scores, kind="stable")[:k]
-    rows = larder.catalogue[order[np.isfinite(scores[order])].tolist()].select(ITEM, KEY, TEXT).iter_rows()
+def first(retriever: Retriever, larder: Larder, state: State, k: int) -> list[Recommendation]:
+    """The first `k` items for one user's state, those they have seen left out; equal scores go to the lower code."""
+    found = retriever.best_from(state, k)
+    items, scores = found.items[:k], found.scores[:k]
+    rows = larder.catalogue[items.tolist()].select(KEY, TEXT).iter_rows()
     return [
-        Recommendation(rank, str(key), str(text), float(scores[item])) for rank, (item, key, text) in enumerate(rows, 1)
+        Recommendation(rank, str(key), str(text), float(score))
+        for rank, ((key, text), score) in enumerate(zip(rows, scores, strict=True), 1)
     ]
 
 
-def of_user(larder: Larder, user: str) -> np.ndarray:
-    """Everything that a user did, oldest first, as item codes. Raises DataFault on a user who is not in the run."""
+def of_user(larder: Larder, user: str) -> tuple[np.ndarray, np.ndarray]:
+    """Everything that a user did, oldest first: item codes, and when in seconds (nan where the data do not say).
+
+    Raises DataFault on a user who is not in the run.
+    """
     found = larder.users.filter(pl.col(KEY).cast(pl.String) == user)
     if not found.height:
         some = ", ".join(map(str, larder.users[KEY].head(3)))
         raise DataFault(f"recommend: no user {user!r} among the run's {larder.users.height:,}; ids read like {some}.")
-    items = larder.histories.filter(pl.col(USER) == found[USER][0])[ITEMS][0]
-    return np.asarray(items.to_numpy(), dtype=np.int32)
+    return larder.whole(int(found[USER][0]))
 
 
 def of_titles(larder: Larder, history: str) -> np.ndarray:
@@ -103,7 +125,7 @@ def _near(title: str, by_text: list[dict[str, int]]) -> str:
     return f"; did you mean {' or '.join(full[name] for name in likely)}?" if likely else " in the catalogue."
 
 
-def _retriever(run: Path, larder: Larder) -> Scorer:
+def _retriever(run: Path, larder: Larder) -> Retriever:
     from llmrec.retriever.model import Retriever  # torch: after what can go wrong without it
 
     folder = run / "retrieve" / "model"

@@ -39,12 +39,12 @@ def candidates(task: Task, out: Path) -> None:
 def retrieve(task: Task, out: Path) -> None:
     """Fits the retriever on all training positions, and a second one, which mines, on the earlier ones only."""
     from llmrec.rank.scorer import rank_catalogue
-    from llmrec.retriever.fit import fit
+    from llmrec.retriever.fit import Asked, fit
 
     larder, recipe = task.larder(), task.recipe
     valid = larder.fold("valid")
     asked = larders.training_queries(larder, recipe.pairs.per_user)
-    held = (larder.contexts(valid), valid["target"].to_numpy())
+    held = Asked(larder.contexts(valid), valid["target"].to_numpy(), larder.moments(valid))
     seed = seed_for(recipe.seed, "retriever")
     fit(
         larder.training(),
@@ -52,6 +52,7 @@ def retrieve(task: Task, out: Path) -> None:
         recipe.retriever,
         valid=held,
         seed=seed,
+        times=larder.training_moments(),
         out=out / "model",
         words="fitting the retriever",
     )
@@ -66,8 +67,9 @@ def retrieve(task: Task, out: Path) -> None:
         larders.before(larder, wider),
         larder.n_items,
         recipe.retriever,
-        valid=(larder.contexts(stops), stops["target"].to_numpy()),
+        valid=Asked(larder.contexts(stops), stops["target"].to_numpy(), larder.moments(stops)),
         seed=seed,
+        times=larder.training_moments(),
         out=out / "mining",
         words="fitting the retriever that mines",
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from llmrec.data.larder import Larder
-from llmrec.errors import DataFault, RunFault
+from llmrec.errors import DataFault, ModelFault, RunFault
+from llmrec.recipe.sections import Retriever as Section
 from llmrec.recommend import first, of_titles, of_user, plain, recommend
+from llmrec.retriever.fit import fit
+from llmrec.retriever.model import Retriever
 
 TITLES = ["Matrix, The (1999)", "Heat (1995)", "Alien (1979)", "Aliens (1986)", "Alien (2030)"]
 
@@ -33,29 +37,68 @@ def larder() -> Larder:
     return Larder(histories.cast({"items": pl.List(pl.Int32)}), catalogue, pl.DataFrame(), users)
 
 
-class NextCode:
-    """Expects the item after the last one, then the one after that, and so on around."""
+def watcher() -> Retriever:
+    """Expects the film after the last one, then the one after that, and so on around."""
+    torch.manual_seed(0)
+    histories = [np.arange(start, start + 12) % 5 for start in range(5)]
+    section = Section(d_model=16, layers=1, d_state=4, headdim=8, dropout=0, learning_rate=0.02, epochs=30)
+    with TemporaryDirectory() as folder:
+        return fit(histories, 5, section, valid=None, seed=7, out=Path(folder))
 
-    name = "next"
 
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
-        return np.stack([-((np.arange(5) - context[-1] - 1) % 5).astype(np.float32) for context in contexts])
+WATCHER = watcher()
+
+
+def after(larder: Larder, *films: int, k: int = 10) -> list[str]:
+    return [one.text for one in first(WATCHER, larder, WATCHER.state([np.array(films)]), k)]
 
 
 def test_the_next_part_comes_first_and_the_seen_never(larder: Larder) -> None:
-    found = first(NextCode(), larder, np.array([0, 1]), k=10)
-    assert [one.text for one in found] == ["Alien (1979)", "Aliens (1986)", "Alien (2030)"]
-    assert [one.rank for one in found] == [1, 2, 3]
-    assert found[0].key == "f2"
+    assert after(larder, 0, 1)[0] == "Alien (1979)"
+    assert sorted(after(larder, 0, 1)) == sorted(TITLES[2:])
+    best = first(WATCHER, larder, WATCHER.state([np.array([0, 1])]), 10)
+    assert [one.rank for one in best] == [1, 2, 3]
+    assert best[0].key == "f2"
 
 
 def test_k_is_how_many(larder: Larder) -> None:
-    assert len(first(NextCode(), larder, np.array([0]), k=2)) == 2
+    assert len(after(larder, 0, k=2)) == 2
 
 
 def test_a_user_is_everything_that_they_did(larder: Larder) -> None:
-    assert of_user(larder, "ada").tolist() == [2, 3]
-    assert of_user(larder, "17").tolist() == [1]
+    assert of_user(larder, "ada")[0].tolist() == [2, 3]
+    assert of_user(larder, "17")[0].tolist() == [1]
+
+
+@pytest.fixture
+def run(larder: Larder, tmp_path: Path) -> Path:
+    larder.write(tmp_path / "run" / "prepare")
+    WATCHER.save(tmp_path / "run" / "retrieve" / "model")
+    return tmp_path / "run"
+
+
+def test_a_viewer_who_comes_back_is_remembered(run: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "viewer.state"
+    recommend(run, history="The Matrix; Heat", state=kept)
+    back = recommend(run, history="Alien (1979)", state=kept)
+    whole = recommend(run, history="The Matrix; Heat; Alien (1979)")
+    assert [one.key for one in back] == [one.key for one in whole] == ["f3", "f4"]
+    assert [one.score for one in back] == pytest.approx([one.score for one in whole], abs=1e-4)
+
+
+def test_a_user_of_the_run_is_kept_as_they_are_and_never_twice(run: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "ada.state"
+    assert recommend(run, user="ada", state=kept) == recommend(run, user="ada", state=kept)
+    assert WATCHER.load_state(kept).seen[0].tolist() == [2, 3]
+
+
+def test_a_state_of_other_weights_is_refused_and_left_as_it_was(run: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "viewer.state"
+    Retriever(5, WATCHER.section).eval().state([np.array([1])]).save(kept)
+    before = kept.read_bytes()
+    with pytest.raises(ModelFault, match="States do not outlive a refit"):
+        recommend(run, history="Heat", state=kept)
+    assert kept.read_bytes() == before
 
 
 def test_an_unknown_user_is_told_how_ids_read(larder: Larder) -> None:

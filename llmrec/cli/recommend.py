@@ -17,13 +17,19 @@ HISTORY = Annotated[
     str | None, typer.Option("--history", help="Titles between semicolons, oldest first.", show_default=False)
 ]
 K = Annotated[int, typer.Option("-k", help="How many items.")]
+STATE = Annotated[
+    Path | None,
+    typer.Option("--state", help="A file to remember this user in: gone on from, then replaced.", show_default=False),
+]
 
 
-def recommend(run: RUN, user: USER = None, history: HISTORY = None, k: K = 10, as_json: JSON = False) -> None:
+def recommend(
+    run: RUN, user: USER = None, history: HISTORY = None, k: K = 10, state: STATE = None, as_json: JSON = False
+) -> None:
     """Recommend items for a user of the run, or after a history typed by hand."""
     from llmrec import recommend as room
 
-    found = room.recommend(run, user=user, history=history, k=k)
+    found = room.recommend(run, user=user, history=history, k=k, state=state)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False))
     else:

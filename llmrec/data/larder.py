@@ -20,7 +20,7 @@ from llmrec.columns import COUNT, FOLD, ITEM, ITEMS, KEY, POSITION, QUERY, TARGE
 from llmrec.data import splits
 from llmrec.data.catalogue import catalogue
 from llmrec.data.dropped import Dropped
-from llmrec.data.histories import codes, core, histories, in_order, without_repeats
+from llmrec.data.histories import codes, core, histories, in_order, time_unit, without_repeats
 from llmrec.data.opening import opened
 from llmrec.data.salvage import NOT_UTF8
 from llmrec.data.summary import Summary, summarised
@@ -30,6 +30,7 @@ from llmrec.ranking import QUERIES_SCHEMA, read_table, write_parquet
 from llmrec.recipe import sections
 
 TABLES = ("histories", "catalogue", "queries", "users")
+A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in the unit that the data's times count
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,46 @@ class Larder:
         items.setflags(write=False)
         return items, np.concatenate([[0], np.cumsum(lengths)])
 
+    @cached_property
+    def _clock(self) -> np.ndarray:
+        """When each of all items came, in seconds (float64), nan where there are no times."""
+        if self.histories[TIMES].null_count():
+            return np.full(len(self._flat[0]), np.nan)
+        return self.histories[TIMES].explode(empty_as_null=False).to_numpy().astype(np.float64) / self._a_second
+
+    @cached_property
+    def _a_second(self) -> int:
+        return A_SECOND[time_unit(self.histories) or "s"]
+
     def contexts(self, queries: pl.DataFrame) -> list[np.ndarray]:
         """The items before each query's position, oldest first, in the order of the rows. Reads user, position."""
         items, starts = self._flat
         first = starts[queries[USER].to_numpy()]
         return [items[a:b] for a, b in zip(first, first + queries[POSITION].to_numpy(), strict=True)]
+
+    def whole(self, user: int) -> tuple[np.ndarray, np.ndarray]:
+        """All that a user (by code) did, oldest first: items, and when in seconds, nan where not known."""
+        items, starts = self._flat
+        mine = slice(starts[user], starts[user + 1])
+        return items[mine], self._clock[mine]
+
+    def moments(self, queries: pl.DataFrame) -> list[np.ndarray]:
+        """When each query's context items came and, last, when the query is: float64 seconds, nan where not known.
+
+        Reads user, position, time.
+        """
+        clock, starts = self._clock, self._flat[1]
+        first = starts[queries[USER].to_numpy()]
+        asked = queries[TIME].cast(pl.Float64).fill_null(float("nan")).to_numpy() / self._a_second
+        lasts = first + queries[POSITION].to_numpy()
+        return [np.append(clock[a:b], now) for a, b, now in zip(first, lasts, asked, strict=True)]
+
+    def training_moments(self) -> list[np.ndarray] | None:
+        """When each item of `training` came, in seconds; None where the data have no times."""
+        if np.isnan(self._clock).any():
+            return None
+        starts = self._flat[1]
+        return [self._clock[a : a + n] for a, n in zip(starts[:-1], self.histories[TRAIN].to_numpy(), strict=True)]
 
     def training(self) -> list[np.ndarray]:
         """Each user's training prefix, by user code; empty where a user came after the moment."""

@@ -10,15 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from llmrec.columns import ITEM, ITEMS, TIME, TIMES, TRAIN
-from llmrec.data.histories import time_unit
 from llmrec.data.larder import Larder
 from llmrec.rank.scorer import Scorer
 
 RECENT_SECONDS = 30 * 24 * 3600  # of training data that `recent` counts
-A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in the unit that the data's times count
 RECENT_SHARE = 0.1  # of each user's training interactions that it counts where there are no times
 WINDOW = 3  # items of context that `transitions` looks at; weights 1, 1/2, 1/3 from the last one backwards
 
@@ -35,7 +31,7 @@ class Popularity:
         """Counts the training prefixes."""
         return cls(_counts(np.concatenate([*larder.training(), np.empty(0, np.int32)]), larder.n_items))
 
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, contexts: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> np.ndarray:
         return np.tile(self.counts.astype(np.float32), (len(contexts), 1))
 
 
@@ -50,37 +46,33 @@ class Recent:
     """
 
     items: np.ndarray  # (n,) training interactions in the order of time
-    times: np.ndarray | None  # (n,) in the data's unit, or None: `items` is the last tenth of each user's
+    times: np.ndarray | None  # (n,) in seconds, or None: `items` is the last tenth of each user's
     counts: np.ndarray  # (n_items,) over all training data
-    span: float = RECENT_SECONDS  # 30 days in the data's unit
     name: str = "recent"
 
     @classmethod
     def fit(cls, larder: Larder) -> Recent:
         """Sorts the training prefixes by time, or keeps the end of each where there are no times."""
-        training = larder.training()
+        training, moments = larder.training(), larder.training_moments()
         counts = Popularity.fit(larder).counts
-        histories = larder.histories
-        if histories[TIMES].null_count() == 0 and histories.height:
-            train = histories.select(
-                pl.col(ITEMS).list.head(pl.col(TRAIN)).alias(ITEM), pl.col(TIMES).list.head(pl.col(TRAIN)).alias(TIME)
-            )
-            flat = train.filter(pl.col(ITEM).list.len() > 0).explode(ITEM, TIME).sort(TIME, maintain_order=True)
-            span = RECENT_SECONDS * A_SECOND[time_unit(histories) or "s"]
-            return cls(flat[ITEM].to_numpy(), flat[TIME].to_numpy(), counts, span)
+        if moments is not None and len(moments):
+            times = np.concatenate(moments)
+            order = np.argsort(times, kind="stable")
+            return cls(np.concatenate(training)[order], times[order], counts)
         ends = [h[len(h) - int(np.ceil(len(h) * RECENT_SHARE)) :] for h in training]
         return cls(np.concatenate([*ends, np.empty(0, np.int32)]), None, counts)
 
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, contexts: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> np.ndarray:
         n_items = len(self.counts)
         nudge = _nudge(self.counts, smallest=1.0)
         if self.times is None or not len(self.times):
             return np.tile((_counts(self.items, n_items) + nudge).astype(np.float32), (len(contexts), 1))
-        until = np.full(len(contexts), np.inf) if times is None else np.nan_to_num(times, nan=np.inf)
+        asked = [np.inf] * len(contexts) if times is None else [moments[-1] for moments in times]
+        until = np.nan_to_num(np.array(asked, dtype=np.float64), nan=np.inf, posinf=np.inf)
         stops = np.searchsorted(self.times, until, side="left")
         # The window's last interaction, or the very first where nothing came before the query: an empty window then.
         last = self.times[np.maximum(stops - 1, 0)]
-        starts = np.minimum(np.searchsorted(self.times, last - self.span, side="left"), stops)
+        starts = np.minimum(np.searchsorted(self.times, last - RECENT_SECONDS, side="left"), stops)
         scores = np.empty((len(contexts), n_items), dtype=np.float32)
         # Queries in the order of time: from one to the next, the window only gains and loses its ends.
         window, start, stop = np.zeros(n_items), 0, 0
@@ -127,7 +119,7 @@ class Transitions:
         starts = np.searchsorted(pairs, np.arange(n_items + 1) * n_items)
         return cls(starts, pairs % n_items, summed, _counts(items, n_items))
 
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, contexts: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> np.ndarray:
         n_items = len(self.counts)
         total = np.zeros(len(contexts) * n_items)
         for d in range(1, WINDOW + 1):

@@ -7,7 +7,7 @@ it in batches, so that queries x items is never held at once, and give what it s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ from llmrec.ranking import QUERIES_SCHEMA, RANKING_SCHEMA, ranked
 
 OFFERED = "offered"
 CELLS = 1 << 23  # scores held at once: 32 MB of float32
+SEARCHED = 1024  # queries at once, at most
 
 
 class Scorer(Protocol):
@@ -29,12 +30,29 @@ class Scorer(Protocol):
     def name(self) -> str:
         """The ranker's name: its folder under `rankings/`, and the column `ranker` of its table."""
 
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, contexts: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> np.ndarray:
         """One row a context, one column an item: (b, n_items) float32, finite, higher is better.
 
-        `contexts` are item codes, oldest first. `times` holds the moment of each query in the data's own unit, null as
-        nan, for scorers that look at the clock; the others ignore it. Items already seen are scored like any other.
+        `contexts` are item codes, oldest first. `times` holds, for each, the moments of its items and last that of the
+        query itself, in seconds, nan where one is not known, for scorers that look at the clock; the others ignore it.
+        Items already seen are scored like any other.
         """
+
+
+class Found(Protocol):
+    """What a search gave: flat arrays, ordered by row, in each row the best first."""
+
+    rows: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+
+
+@runtime_checkable
+class Searcher(Scorer, Protocol):
+    """A scorer that finds the best of a catalogue without scoring all of it for all at once."""
+
+    def best(self, contexts: Sequence[np.ndarray], k: int, times: Sequence[np.ndarray] | None = None) -> Found:
+        """The first `k` items after each context and whatever ties with the k-th, the context's own left out."""
 
 
 def rank_candidates(
@@ -68,6 +86,11 @@ def rank_catalogue(scorer: Scorer, larder: Larder, queries: pl.DataFrame, k: int
     Reads `query, user, position, time` of the queries. Raises RankingFault when a score is not finite.
     """
     parts = []
+    if isinstance(scorer, Searcher):
+        for part, contexts, times in _asked(scorer, larder, queries, SEARCHED):
+            found = scorer.best(contexts, k, times)
+            parts.append((part[QUERY].to_numpy()[found.rows], found.items, found.scores))
+        return _table(parts, scorer.name, seed)
     for part, contexts, scores in _batches(scorer, larder, queries):
         seen = np.repeat(np.arange(len(contexts)), [len(c) for c in contexts])
         scores[seen, np.concatenate(contexts)] = -np.inf
@@ -92,11 +115,8 @@ def _batches(
 ) -> Iterator[tuple[pl.DataFrame, list[np.ndarray], np.ndarray]]:
     """Queries, their contexts and a writable (b, n_items) of scores, a batch at a time."""
     n_items = larder.n_items
-    size = max(1, min(1024, CELLS // max(1, n_items)))
-    for start in track(range(0, queries.height, size), f"ranking with {scorer.name}"):
-        part = queries.slice(start, size)
-        contexts = larder.contexts(part.select(c for c in QUERIES_SCHEMA if c in part.columns))
-        times = part[TIME].cast(pl.Float64).to_numpy() if TIME in part.columns else None
+    size = max(1, min(SEARCHED, CELLS // max(1, n_items)))
+    for part, contexts, times in _asked(scorer, larder, queries, size):
         scores = np.array(scorer.scores(contexts, times), dtype=np.float32)
         if scores.shape != (len(contexts), n_items):
             raise RankingFault(
@@ -111,6 +131,16 @@ def _batches(
                 f"item {item} ({scores[row, item]}). A ranking needs finite scores."
             )
         yield part, contexts, scores
+
+
+def _asked(
+    scorer: Scorer, larder: Larder, queries: pl.DataFrame, size: int
+) -> Iterator[tuple[pl.DataFrame, list[np.ndarray], list[np.ndarray] | None]]:
+    """Queries, their contexts and the moments of those, `size` at a time."""
+    for start in track(range(0, queries.height, size), f"ranking with {scorer.name}"):
+        part = queries.slice(start, size)
+        contexts = larder.contexts(part.select(c for c in QUERIES_SCHEMA if c in part.columns))
+        yield part, contexts, larder.moments(part) if TIME in part.columns else None
 
 
 def _table(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], ranker: str, seed: int) -> pl.DataFrame:

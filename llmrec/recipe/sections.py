@@ -107,24 +107,42 @@ class Split(Settings):
 
 
 class Retriever(Settings):
-    """The state-space retriever and how it is fitted."""
+    """The retriever and how it is fitted."""
 
-    mixer: Literal["ssd"] = "ssd"
-    """The sequence layer: Mamba-2's state-space dual."""
+    mixer: Literal["ssd", "mamba1", "attention", "gru"] = "ssd"
+    """What looks along the history: Mamba-2's dual, Mamba-1's scan, attention (as SASRec) or a GRU (as GRU4Rec)."""
+    block: Literal["gated", "mamba4rec"] = "gated"
+    """What surrounds it: gated residuals with SwiGLU, or Mamba4Rec's published layer."""
     layers: PositiveInt = 2
     """Blocks, one above another."""
     d_model: PositiveInt = 64
     """Width of item vectors and states."""
     d_state: PositiveInt = 16
-    """Numbers of state for each channel of a head."""
+    """Numbers of state for each channel of a state space."""
     headdim: PositiveInt = 32
-    """Channels a head."""
+    """Channels a head, of `ssd` and `attention`."""
+    dt_init: Literal["log_uniform", "zero"] = "log_uniform"
+    """Step sizes of a state space at first: from 1 / max_length to 1, or all .69, as in published recommenders."""
+    time_scale: PositiveFloat | None = None
+    """Seconds: a state space's step sizes learn from log(1 + gap / time_scale) between interactions; null: no clock."""
+    bias: bool = False
+    """Whether each item has a score of its own, whatever the history."""
+    temperature: PositiveFloat | None = None
+    """Scores become cosines divided by this; null: plain products."""
     dropout: Share = 0.2
     """Share of activations dropped while fitting."""
     max_length: PositiveInt = 200
     """Items of a history that one training window holds."""
-    loss: Literal["cross_entropy"] = "cross_entropy"
-    """Exact softmax over the catalogue at every position."""
+    supervise: Literal["all", "prefixes"] = "all"
+    """Every position of a window is asked for what comes next, or each prefix is a window (200 times slower)."""
+    rows: Literal["bucketed", "packed"] = "bucketed"
+    """Windows of like length side by side, or one after another in rows of max_length (not for `gru`)."""
+    loss: Literal["cross_entropy", "sampled_softmax", "gbce", "bpr"] = "cross_entropy"
+    """Exact softmax over the catalogue; softmax over drawn negatives with logQ correction; gSASRec's loss; or BPR."""
+    negatives: PositiveInt = 256
+    """Items drawn for the losses that draw."""
+    gbce_t: Share = 0.75
+    """How far `gbce` undoes the overconfidence that drawing negatives causes."""
     learning_rate: PositiveFloat = 6e-3
     """AdamW's step, warmed up, then decayed along a cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
@@ -138,8 +156,17 @@ class Retriever(Settings):
 
     @model_validator(mode="after")
     def heads_fit(self) -> Retriever:
-        if 2 * self.d_model % min(self.headdim, 2 * self.d_model):
-            raise ValueError(f"headdim {self.headdim} does not divide {2 * self.d_model}, twice d_model")
+        inner = {"ssd": 2 * self.d_model, "attention": self.d_model}.get(self.mixer)
+        if inner is not None and inner % min(self.headdim, inner):
+            raise ValueError(f"headdim {self.headdim} does not divide {inner}, the channels of {self.mixer}")
+        return self
+
+    @model_validator(mode="after")
+    def the_mixer_can(self) -> Retriever:
+        if self.time_scale is not None and self.mixer not in ("ssd", "mamba1"):
+            raise ValueError(f"time_scale: {self.mixer} has no step sizes; take ssd or mamba1, or leave it null")
+        if self.rows == "packed" and self.mixer == "gru":
+            raise ValueError("rows: a gru cannot start over inside a row; take bucketed")
         return self
 
 

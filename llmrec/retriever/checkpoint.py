@@ -71,22 +71,28 @@ class Checkpoint:
         return f"loss {self.epochs[-1].loss:.3f}{quality}"
 
 
+def identity(section: Section, rows: Sequence[np.ndarray], seed: int, n_items: int) -> str:
+    """Names a fit: the same settings, seed and rows (histories, and their times) give the same name."""
+    digest = hashlib.sha256(f"{section.model_dump_json()} {seed} {n_items} {torch.__version__}".encode())
+    for row in rows:
+        digest.update(len(row).to_bytes(8, "little") + np.ascontiguousarray(row).tobytes())
+    return digest.hexdigest()
+
+
 def store(
     out: Path,
     at: Checkpoint,
     model: Retriever,
     optimizer: torch.optim.Optimizer,
-    section: Section,
-    histories: Sequence[np.ndarray],
-    seed: int,
+    of: str,
 ) -> None:
-    """Replaces the checkpoint in `out`; a reader meets the old one or the new one, whole."""
+    """Replaces the checkpoint of fit `of` in `out`; a reader meets the old one or the new one, whole."""
     tensors = {f"weights/{name}": weight for name, weight in model.state_dict().items()}
     tensors |= {f"best/{name}": weight for name, weight in (at.best or {}).items()}
     for name, weight in model.named_parameters():
         tensors |= {f"optimizer/{name}/{key}": value for key, value in optimizer.state.get(weight, {}).items()}
     progress = {
-        "of": _identity(section, histories, seed, model.n_items),
+        "of": of,
         "best_epoch": at.best_epoch,
         "epochs": [asdict(epoch) for epoch in at.epochs],
     }
@@ -99,22 +105,20 @@ def restore(
     out: Path,
     model: Retriever,
     optimizer: torch.optim.Optimizer,
-    section: Section,
-    histories: Sequence[np.ndarray],
-    seed: int,
+    of: str,
 ) -> Checkpoint | None:
-    """Puts model and optimizer where the checkpoint in `out` left them; None when there is none for this fit."""
+    """Puts model and optimizer where the checkpoint in `out` left them; None when there is none of fit `of`."""
     path = out / CHECKPOINT
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt", device=str(model.begin.device)) as file:
+        with safe_open(path, framework="pt", device=str(model.device)) as file:
             progress = json.loads((file.metadata() or {})["progress"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, ValueError) as fault:
         note(f"{path}: damaged ({str(fault).splitlines()[0]}); starting over.")
         return None
-    if progress["of"] != _identity(section, histories, seed, model.n_items):
+    if progress["of"] != of:
         note(f"{path}: of other settings, seed or histories; starting over.")
         return None
     model.load_state_dict(_under("weights/", tensors))
@@ -138,11 +142,3 @@ def clear(out: Path) -> None:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _identity(section: Section, histories: Sequence[np.ndarray], seed: int, n_items: int) -> str:
-    """Names a fit: the same settings, seed and histories give the same name."""
-    digest = hashlib.sha256(f"{section.model_dump_json()} {seed} {n_items} {torch.__version__}".encode())
-    for history in histories:
-        digest.update(len(history).to_bytes(8, "little") + np.ascontiguousarray(history).tobytes())
-    return digest.hexdigest()

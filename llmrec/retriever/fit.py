@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from llmrec.errors import DataFault, TrainingFault
 from llmrec.metrics import ndcg
 from llmrec.progress import note, track
 from llmrec.recipe.sections import Retriever as Section
-from llmrec.retriever.batches import padded
-from llmrec.retriever.checkpoint import Checkpoint, Epoch, clear, restore, store, write_log
-from llmrec.retriever.losses import LOSSES
+from llmrec.retriever.batches import gaps
+from llmrec.retriever.checkpoint import Checkpoint, Epoch, clear, identity, restore, store, write_log
+from llmrec.retriever.losses import Loss, loss_of
 from llmrec.retriever.model import Retriever
+from llmrec.retriever.windows import Batch, Window, batch, bucketed, packed, prefixes, windows
 from llmrec.rng import rng_for, seed_for
 
 DEPTH = 10  # of the NDCG that decides when to stop
@@ -32,16 +33,13 @@ WARMUP = 0.05  # of all steps
 FINAL = 0.05  # of the learning rate, where the cosine ends
 NORM = 1.0  # gradients longer than this are shortened to it
 
-Valid = tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]
 
+class Asked(NamedTuple):
+    """Contexts, the target of each, and the moments of each context's items, in seconds (None: no clock)."""
 
-@dataclass(frozen=True)
-class Window:
-    """Items `start` to `stop` of one history, of which each predicts the next; the first is predicted at 0 only."""
-
-    history: int
-    start: int
-    stop: int
+    contexts: Sequence[np.ndarray]
+    targets: Sequence[int] | np.ndarray
+    times: Sequence[np.ndarray] | None = None
 
 
 def fit(
@@ -49,37 +47,49 @@ def fit(
     n_items: int,
     section: Section,
     *,
-    valid: Valid | None,
+    valid: Asked | None,
     seed: int,
     out: Path,
+    times: Sequence[np.ndarray] | None = None,
     words: str = "fitting the retriever",
 ) -> Retriever:
     """A retriever fitted on `histories` (item codes, oldest first), saved in `out`.
 
-    `valid` holds contexts and their targets: after each epoch the whole catalogue is ranked for them, seen items left
-    out, and the weights with the best NDCG@10 are kept; without it, the last weights are. `words` say what is fitted.
-    Raises DataFault when there is nothing to learn from, TrainingFault when the loss is not finite.
+    `times` are the moments of their items in seconds, for `time_scale`. `valid` holds contexts and their targets: after
+    each epoch the whole catalogue is ranked for them, seen items left out, and the weights with the best NDCG@10 are
+    kept; without it, the last weights are. `words` say what is fitted. Raises DataFault when there is nothing to learn
+    from, TrainingFault when the loss is not finite.
     """
     histories = [np.asarray(h, dtype=np.int64) for h in histories]
     if not any(len(h) for h in histories):
         raise DataFault(f"{words}: none of {len(histories):,} histories has a training interaction.")
+    waits = None
+    if section.time_scale is not None:
+        if times is None:
+            raise DataFault(f"{words}: retriever.time_scale needs the moment of each interaction; the data have none.")
+        waits = [gaps(moments[: len(h)], section.time_scale) for moments, h in zip(times, histories, strict=True)]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if valid is not None:
         valid = _some(valid, seed)
     with torch.random.fork_rng():  # the caller's draws stay where they were
         torch.manual_seed(seed_for(seed, "retriever", "init"))
         model = Retriever(n_items, section).to(device)
+        counts = torch.from_numpy(np.bincount(np.concatenate(histories), minlength=n_items)).to(device)
+        loss_fn = loss_of(section, counts)
         optimizer = _optimizer(model, section)
-        at = restore(out, model, optimizer, section, histories, seed) or Checkpoint()
+        of = identity(section, [*histories, *(waits or [])], seed, n_items)
+        at = restore(out, model, optimizer, of) or Checkpoint()
         for number in track(range(len(at.epochs) + 1, section.epochs + 1), words, telling=at.line):
             if at.since_best >= section.patience and valid is not None:
                 break
             began = time.monotonic()
             torch.manual_seed(seed_for(seed, "retriever", "dropout", number))
-            loss = _epoch(model, optimizer, histories, section, number, rng_for(seed, "retriever", "order", number))
-            quality = validate(model, *valid) if valid is not None else None
+            plan = _plan(model, histories, rng_for(seed, "retriever", "order", number))
+            batches = (batch(rows, histories, waits, begin=model.begin) for rows in plan)
+            loss = _epoch(model, optimizer, batches, len(plan), loss_fn, number)
+            quality = validate(model, valid) if valid is not None else None
             at.add(Epoch(number, loss, quality, time.monotonic() - began), model)
-            store(out, at, model, optimizer, section, histories, seed)
+            store(out, at, model, optimizer, of)
             write_log(out, at.epochs)
         if at.epochs:
             note(f"{words}: done after {len(at.epochs)} epochs, {at.line()}")
@@ -91,12 +101,13 @@ def fit(
     return model
 
 
-def validate(model: Retriever, contexts: Sequence[np.ndarray], targets: Sequence[int] | np.ndarray) -> float:
+def validate(model: Retriever, asked: Asked) -> float:
     """Mean NDCG@10 of the targets in the whole catalogue, the items of each context left out."""
-    targets, values = np.asarray(targets), []
-    for start in range(0, len(contexts), 1024):
-        some, target = contexts[start : start + 1024], targets[start : start + 1024, None]
-        scores = model.scores(some)
+    targets, values = np.asarray(asked.targets), []
+    for start in range(0, len(targets), 1024):
+        cut = slice(start, start + 1024)
+        some, target = asked.contexts[cut], targets[cut, None]
+        scores = model.scores(some, asked.times and asked.times[cut])
         wanted = np.take_along_axis(scores, target, 1)
         rows = np.repeat(np.arange(len(some)), [len(c) for c in some])
         scores[rows, np.concatenate(some)] = -np.inf
@@ -105,40 +116,31 @@ def validate(model: Retriever, contexts: Sequence[np.ndarray], targets: Sequence
     return float(np.concatenate(values).mean())
 
 
-def windows(lengths: Sequence[int], longest: int, rng: np.random.Generator) -> list[Window]:
-    """Each history cut into windows of at most `longest` items and the one they predict, at a random phase.
-
-    Every item but a history's first is predicted exactly once, from what its window holds before it.
-    """
-    cut = []
-    for history, length in enumerate(lengths):
-        ends = [length]
-        if length > longest + 1:
-            ends = [*range(int(rng.integers(2, longest + 2)), length, longest), length]
-        for start, stop in zip([0, *(end - 1 for end in ends[:-1])], ends, strict=True):
-            cut.append(Window(history, start, stop))
-    return [window for window in cut if window.stop]
+def _plan(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[list[list[Window]]]:
+    """One epoch's batches, each a list of rows of windows, in an order drawn for it."""
+    section, lengths = model.section, [len(h) for h in histories]
+    if section.supervise == "prefixes":
+        cut = prefixes(lengths, section.max_length)
+    else:
+        cut = windows(lengths, section.max_length, rng)
+    if model.begin is None:
+        cut = [window for window in cut if window.stop - window.start > 1]  # nothing predicts a first item
+    if section.rows == "packed":
+        return list(packed(cut, section.batch_size, section.max_length, rng))
+    return list(bucketed(cut, section.batch_size, rng))
 
 
 def _epoch(
-    model: Retriever,
-    optimizer: torch.optim.Optimizer,
-    histories: Sequence[np.ndarray],
-    section: Section,
-    number: int,
-    rng: np.random.Generator,
+    model: Retriever, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], steps: int, loss_fn: Loss, number: int
 ) -> float:
-    """One pass over the training histories; the mean loss of a position."""
+    """One pass over the training histories, in so many `steps`; the mean loss of a position."""
     model.train()
-    batches = list(_batches(windows([len(h) for h in histories], section.max_length, rng), section.batch_size, rng))
-    device = model.begin.device
+    section = model.section
     total, count = 0.0, 0
-    for step, batch in enumerate(batches):
-        items, lengths = padded([histories[w.history][w.start : w.stop] for w in batch])
-        asked = torch.arange(items.shape[1]) < lengths[:, None]
-        asked[:, 0] &= torch.tensor([w.start == 0 for w in batch])
-        vectors = model(items[:, :-1].to(device))[asked.to(device)]
-        loss = LOSSES[section.loss](vectors, model.items.weight, items[asked].to(device))
+    for step, one in enumerate(batches):
+        asked = one.targets >= 0
+        vectors = model(one.codes.to(model.device), one.layout.to(model.device))[asked.to(model.device)]
+        loss = loss_fn(vectors, model.compared(), one.targets[asked].to(model.device), bias=model.item_bias)
         if not torch.isfinite(loss):
             raise TrainingFault(
                 f"retriever: the loss is {loss.item()} in epoch {number}, step {step + 1}. Lower "
@@ -147,21 +149,12 @@ def _epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), NORM)
-        done = (number - 1 + step / len(batches)) / section.epochs
+        done = (number - 1 + step / steps) / section.epochs
         for group in optimizer.param_groups:
             group["lr"] = section.learning_rate * _share(done)
         optimizer.step()
         total, count = total + loss.item() * len(vectors), count + len(vectors)
     return total / count
-
-
-def _batches(some: list[Window], size: int, rng: np.random.Generator) -> Iterator[list[Window]]:
-    """Windows of like length together, so that little is padding; which ones, and in what order, by chance."""
-    lengths = np.array([w.stop - w.start for w in some])
-    order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
-    starts = np.arange(0, len(order), size)
-    for start in rng.permutation(starts):
-        yield [some[i] for i in order[start : start + size]]
 
 
 def _share(done: float) -> float:
@@ -172,19 +165,21 @@ def _share(done: float) -> float:
 
 
 def _optimizer(model: Retriever, section: Section) -> torch.optim.AdamW:
-    """AdamW that decays matrices only; norms, biases, A_log, D, dt_bias and the start vector have one dimension."""
+    """AdamW that decays matrices only: no norm, no bias, and nothing that says how fast a state forgets."""
+    spared = [w for name, w in model.named_parameters() if w.dim() <= 1 or name.endswith("A_log")]
+    decayed = [w for name, w in model.named_parameters() if not (w.dim() <= 1 or name.endswith("A_log"))]
     groups = [
-        {"params": [w for w in model.parameters() if w.dim() > 1], "weight_decay": section.weight_decay},
-        {"params": [w for w in model.parameters() if w.dim() <= 1], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": section.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def _some(valid: Valid, seed: int) -> Valid | None:
-    contexts, targets = valid
-    if not len(contexts):
+def _some(valid: Asked, seed: int) -> Asked | None:
+    if not len(valid.contexts):
         return None
-    if len(contexts) <= VALID:
-        return contexts, np.asarray(targets)
-    rows = rng_for(seed, "retriever", "valid").choice(len(contexts), VALID, replace=False)
-    return [contexts[i] for i in rows], np.asarray(targets)[rows]
+    if len(valid.contexts) <= VALID:
+        return valid
+    rows = rng_for(seed, "retriever", "valid").choice(len(valid.contexts), VALID, replace=False)
+    times = None if valid.times is None else [valid.times[i] for i in rows]
+    return Asked([valid.contexts[i] for i in rows], np.asarray(valid.targets)[rows], times)

@@ -1,6 +1,6 @@
-"""The retriever: item vectors, a few blocks along the history, and a product with the same item vectors.
+"""The retriever as a ranker: scores after histories, states that follow users, and files.
 
-Letters of shapes: b users, l items of a history, d width.
+Letters of shapes: b users, l items of a history, d width, v items.
 """
 
 from __future__ import annotations
@@ -16,119 +16,131 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmrec.errors import ModelFault
 from llmrec.files import replacing, write_json
 from llmrec.recipe.sections import Retriever as Section
-from llmrec.retriever.batches import alike, chains, padded
-from llmrec.retriever.block import Gated
-from llmrec.retriever.mixers import MixerState
+from llmrec.retriever.batches import alike, chains, gaps, padded
+from llmrec.retriever.layout import Layout
+from llmrec.retriever.network import Network
 from llmrec.retriever.states import State
+from llmrec.retriever.topk import Found, topk
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 POSITIONS = 1 << 12  # items, padding included, that go through the blocks at once when nothing is learned
 SEGMENT = 1 << 11  # items of one history at once; a longer one is continued from its state
 
 Items = Sequence[int] | np.ndarray
+Times = Sequence[np.ndarray] | None
 
 
-class Retriever(nn.Module):
+class Retriever(Network):
     """Scores every item of a catalogue as the next of a history; follows a user event by event.
 
-    Every history begins with a start vector, so that the first item is learned like any other and an empty history has
-    an answer. Nothing counts positions: a history may be longer than `max_length`, which bounds only what fitting sees
-    at once.
+    Contexts are item codes, oldest first. A retriever that looks at the clock (`time_scale`) is also given `times`, in
+    seconds: one array a context, at least as long, nan where a moment is not known. Others do not look at them.
     """
 
     name = "retriever"
 
     def __init__(self, n_items: int, section: Section) -> None:
-        super().__init__()
-        self.n_items, self.section = n_items, section
-        self.items = nn.Embedding(n_items, section.d_model)
-        self.begin = nn.Parameter(torch.randn(section.d_model) * section.d_model**-0.5)
-        self.norm_in = nn.LayerNorm(section.d_model)
-        self.dropout = nn.Dropout(section.dropout)
-        self.blocks = nn.ModuleList(Gated(section) for _ in range(section.layers))
-        self.norm_out = nn.LayerNorm(section.d_model)
-        nn.init.normal_(self.items.weight, std=0.02)  # logits near 0: a wider start has to be unlearned first
+        super().__init__(n_items, section)
         self._named: tuple[tuple[int, ...], str] | None = None
 
-    def forward(self, items: Tensor) -> Tensor:
-        """What each position expects next: (b, l) item codes to (b, l + 1, d), where t has seen the first t items.
+    def scores(self, contexts: Sequence[np.ndarray], times: Times = None) -> np.ndarray:
+        """One row a history, one column an item: (b, v) float32, higher is better. Raises ModelFault as `vectors`."""
+        return self._scored(self.vectors(contexts, times))
 
-        Causal: padding on the right (any code) changes nothing before it.
+    def best(self, contexts: Sequence[np.ndarray], k: int, times: Times = None) -> Found:
+        """The first `k` items after each history and whatever ties with the k-th, the history's own left out.
+
+        Exact, and never b x v at once. Raises ModelFault as `vectors`.
         """
-        x = self._embedded(items, begin=True)
-        for block in self.blocks:
-            x = block(x)
-        return torch.as_tensor(self.norm_out(x))
-
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
-        """One row a history, one column an item: (b, n_items) float32, higher is better; `times` are not looked at.
-
-        Contexts of one user that go on from one another, in a row, are read once. Raises ModelFault on items that are
-        not in the catalogue.
-        """
-        self._check(contexts)
-        vectors = self.begin.new_empty(len(contexts), len(self.begin))
-        chained = chains(contexts)
-        with torch.no_grad(), self._still():
-            for some in alike([len(contexts[rows[-1]]) for rows in chained], POSITIONS):
-                rows = np.concatenate([chained[i] for i in some])
-                longest = [contexts[chained[i][-1]] for i in some]
-                if len(longest[-1]) > SEGMENT:
-                    vectors[rows] = self.state([contexts[row] for row in rows]).vectors
-                    continue
-                expected = self(padded(longest)[0].to(self.begin.device))  # (b, l + 1, d)
-                owner = np.repeat(np.arange(len(some)), [len(chained[i]) for i in some])
-                vectors[rows] = expected[owner, [len(contexts[row]) for row in rows]]
-            return np.asarray((vectors @ self.items.weight.T).float().cpu().numpy())
+        return self._best(self.vectors(contexts, times), k, contexts)
 
     @torch.no_grad()
-    def state(self, contexts: Sequence[np.ndarray]) -> State:
-        """What is remembered of each history, oldest item first; an empty one is a new user.
+    def vectors(self, contexts: Sequence[np.ndarray], times: Times = None) -> Tensor:
+        """What is expected after each history: (b, d).
 
-        Raises ModelFault on items that are not in the catalogue.
+        Contexts of one user that go on from one another, in a row, are read once. Raises ModelFault on items that are
+        not in the catalogue, on missing times, and on an empty history where there is no start vector.
         """
-        self._check(contexts)
-        states, order = [self._new(0)], [np.empty(0, np.int64)]
+        times = self._clocked(times)
+        self._check(contexts, times)
+        vectors = self.items.weight.new_empty(len(contexts), self.section.d_model)
+        chained = chains(contexts, times)
+        with self._still():
+            for some in alike([len(contexts[rows[-1]]) for rows in chained], POSITIONS):
+                rows = np.concatenate([chained[i] for i in some])
+                heads = [int(chained[i][-1]) for i in some]
+                if len(contexts[heads[-1]]) > SEGMENT:
+                    few = None if times is None else [times[row] for row in rows]
+                    vectors[rows] = self.state([contexts[row] for row in rows], few).vectors
+                    continue
+                codes, layout = self._read([contexts[i] for i in heads], times and [times[i] for i in heads])
+                if len(rows) == len(heads):
+                    vectors[rows] = self.last(codes, layout)
+                    continue
+                owner = np.repeat(np.arange(len(some)), [len(chained[i]) for i in some])
+                after = np.array([len(contexts[row]) for row in rows]) - (self.begin is None)
+                vectors[rows] = self(codes, layout)[owner, after]
+        return vectors
+
+    @torch.no_grad()
+    def state(self, contexts: Sequence[np.ndarray], times: Times = None) -> State:
+        """What is remembered of each history, oldest item first; an empty one is a new user. Raises as `vectors`."""
+        times = self._clocked(times)
+        self._check(contexts, times)
+        if not len(contexts):
+            return self._new(0)
+        states, order = [], []
         with self._still():
             for some in alike([len(context) for context in contexts], POSITIONS):
                 histories = [np.asarray(contexts[i], dtype=np.int64) for i in some]
-                states.append(self._continued(self._new(len(some)), histories, begin=True))
+                few = None if times is None else [times[i] for i in some]
+                states.append(self._continued(self._new(len(some)), histories, few, new=True))
                 order.append(some)
-        joined, back = State.join(states), torch.from_numpy(np.argsort(np.concatenate(order)))
-        layers = tuple(tuple(part[back] for part in layer) for layer in joined.layers)
-        return State(layers, joined.vectors[back], joined.model)
+        return State.join(states)[np.argsort(np.concatenate(order))]
 
     @torch.no_grad()
-    def follow(self, state: State, items: Items | Sequence[Items]) -> State:
+    def follow(self, state: State, items: Items | Sequence[Items], times: Items | Times = None) -> State:
         """The state after more items: a flat sequence where the state holds one user, else one sequence a user.
 
         The same numbers as the whole history at once would give, to 1e-4. Raises ModelFault on a state of other weights
         and on items that are not in the catalogue.
         """
-        if state.model != self.fingerprint:
-            raise ModelFault(
-                f"state: made by weights {state.model}, and these are {self.fingerprint}. States do not outlive a "
-                "refit: make a new one from the history, with `state`."
-            )
+        self._ours(state)
         flat = len(state) == 1 and all(np.ndim(item) == 0 for item in items)
         more = [np.asarray(row, dtype=np.int64).reshape(-1) for row in ([items] if flat else items)]
+        rows = None if times is None else [times] if flat else times
+        when = self._clocked(None if rows is None else [np.asarray(row, dtype=np.float64) for row in rows])
         if len(more) != len(state):
             raise ModelFault(
                 f"state: holds {len(state)} users and got items for {len(more)}; give one sequence a user."
             )
-        self._check(more)
+        self._check(more, when, new=False)
         with self._still():
-            return self._continued(state, more, begin=False)
+            return self._continued(state, more, when, new=False)
 
-    @torch.no_grad()
     def scores_from(self, state: State) -> np.ndarray:
-        """As `scores`, from states: (b, n_items) float32."""
-        return (state.vectors @ self.items.weight.T).float().cpu().numpy()
+        """As `scores`, from states: (b, v) float32."""
+        return self._scored(state.vectors)
+
+    def best_from(self, state: State, k: int) -> Found:
+        """As `best`, from states: what each has seen is left out. Raises ModelFault on a state of other weights."""
+        self._ours(state)
+        return self._best(state.vectors, k, state.seen)
+
+    def load_state(self, path: Path) -> State:
+        """A state that `State.save` wrote. Raises ModelFault when it is damaged, or not of these weights."""
+        state = State.load(path)
+        self._ours(state)
+        wanted = [part.shape[1:] for layer in self.start(1) for part in layer]
+        if [part.shape[1:] for layer in state.layers for part in layer] != wanted:
+            raise ModelFault(f"{path}: its parts have shapes that these weights do not make. Make a new state.")
+        layers = tuple(tuple(part.to(self.device) for part in layer) for layer in state.layers)
+        return State(layers, state.vectors.to(self.device), state.clock, state.seen, state.model)
 
     @property
     def fingerprint(self) -> str:
@@ -171,48 +183,79 @@ class Retriever(nn.Module):
                 f"{folder}: fitted on a catalogue of {model.n_items:,} items, and this one has {n_items:,}. Item codes "
                 "mean nothing elsewhere: fit the retriever on this catalogue."
             )
-        shapes = {name: weight.shape for name, weight in model.state_dict().items()}
-        if shapes != {name: weight.shape for name, weight in weights.items()}:
-            raise ModelFault(f"{folder / WEIGHTS}: its tensors are not those that {CONFIG} describes. Fit it again.")
-        for name, weight in weights.items():
-            if not torch.isfinite(weight).all():
-                raise ModelFault(f"{folder / WEIGHTS}: {name} holds values that are not finite. Fit it again.")
-        model.load_state_dict(weights)
+        model.take(weights, folder / WEIGHTS)
         return model.eval()
 
-    def _stack(self) -> list[Gated]:
-        return [block for block in self.blocks if isinstance(block, Gated)]
+    def take(self, weights: dict[str, Tensor], where: Path | str) -> None:
+        """Loads weights by name. Raises ModelFault when one is missing, of another shape, or not finite."""
+        shapes = {name: weight.shape for name, weight in self.state_dict().items()}
+        if shapes != {name: weight.shape for name, weight in weights.items()}:
+            raise ModelFault(f"{where}: its tensors are not those that {CONFIG} describes. Fit it again.")
+        for name, weight in weights.items():
+            if not torch.isfinite(weight).all():
+                raise ModelFault(f"{where}: {name} holds values that are not finite. Fit it again.")
+        self.load_state_dict(weights)
 
-    def _embedded(self, items: Tensor, *, begin: bool) -> Tensor:
-        x = self.items(items)
-        if begin:
-            x = torch.cat([self.begin.expand(len(x), 1, -1), x], 1)
-        return torch.as_tensor(self.dropout(self.norm_in(x)))
+    def _scored(self, vectors: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            scores = vectors @ self.compared().T
+            if self.item_bias is not None:
+                scores = scores + self.item_bias
+            return np.asarray(scores.float().cpu().numpy())
+
+    def _best(self, vectors: Tensor, k: int, seen: Sequence[np.ndarray] | None) -> Found:
+        with torch.no_grad():
+            return topk(vectors, self.compared(), k, seen=seen, bias=self.item_bias)
+
+    def _ours(self, state: State) -> None:
+        if state.model != self.fingerprint:
+            raise ModelFault(
+                f"state: made by weights {state.model}, and these are {self.fingerprint}. States do not outlive a "
+                "refit: make a new one from the history, with `state`."
+            )
 
     def _new(self, rows: int) -> State:
         """Users of whom nothing is known, before even the start vector."""
-        layers = tuple(block.start(rows) for block in self._stack())
-        return State(layers, self.begin.new_zeros(rows, len(self.begin)), self.fingerprint)
+        vectors = self.items.weight.new_zeros(rows, self.section.d_model)
+        clock = torch.full((rows,), torch.nan, dtype=torch.float64)
+        return State(self.start(rows), vectors, clock, (np.empty(0, np.int64),) * rows, self.fingerprint)
 
-    def _continued(self, state: State, histories: list[np.ndarray], *, begin: bool) -> State:
+    def _continued(self, state: State, histories: list[np.ndarray], times: Times, *, new: bool) -> State:
         """States after more items, the start vector before them if the users are new."""
-        longest = max((len(h) for h in histories), default=0)
-        for start in range(0, max(longest, int(begin)), SEGMENT):
-            items, lengths = (t.to(self.begin.device) for t in padded([h[start : start + SEGMENT] for h in histories]))
-            first = begin and start == 0
-            x = self._embedded(items, begin=first)
-            layers: list[MixerState] = []
-            lengths = lengths + first
-            last = (lengths - 1).clamp(min=0)
-            for block, before in zip(self._stack(), state.layers, strict=True):
-                # Of the last block, only each user's last position is asked for.
-                x, after = block.extend(x, before, lengths, last if len(layers) == len(self.blocks) - 1 else None)
-                layers.append(after)
-            vectors = torch.where((lengths > 0)[:, None], self.norm_out(x[:, 0]), state.vectors)
-            state = State(tuple(layers), vectors, state.model)
-        return state
+        new = new and self.begin is not None
+        for start in range(0, max(max((len(h) for h in histories), default=0), int(new)), SEGMENT):
+            cut = slice(start, start + SEGMENT)
+            some = [h[cut] for h in histories]
+            when = None if times is None else [t[: len(h)][cut] for t, h in zip(times, histories, strict=True)]
+            codes, layout = self._read(some, when, state.clock.tolist(), begin=new and start == 0)
+            assert layout.lengths is not None
+            vectors, layers = self.extend(codes, state.layers, layout)
+            vectors = torch.where((layout.lengths > 0)[:, None], vectors, state.vectors)
+            clock = state.clock
+            if when is not None:
+                last = [t[-1] if len(t) else was for t, was in zip(when, clock.tolist(), strict=True)]
+                clock = torch.tensor(last, dtype=torch.float64)
+            state = State(layers, vectors, clock, state.seen, state.model)
+        seen = tuple(np.concatenate([was, more]) for was, more in zip(state.seen, histories, strict=True))
+        return State(state.layers, state.vectors, state.clock, seen, state.model)
 
-    def _check(self, histories: Sequence[np.ndarray]) -> None:
+    def _read(
+        self, histories: list[np.ndarray], times: Times, clock: Sequence[float] | None = None, *, begin: bool = True
+    ) -> tuple[Tensor, Layout]:
+        """Histories as codes (b, l) on the device, the start vector's first where there is one, and their layout."""
+        first = [[self.begin] if begin and self.begin is not None else []]
+        codes, lengths = padded([np.concatenate([*first, h]) for h in histories])
+        waits = None
+        if times is not None and self.section.time_scale is not None:
+            waited = [
+                gaps(t[: len(h)], self.section.time_scale, np.nan if clock is None else clock[row])
+                for row, (t, h) in enumerate(zip(times, histories, strict=True))
+            ]
+            nothing = np.zeros(len(first[0]), dtype=np.float32)
+            waits = padded([np.concatenate([nothing, wait]) for wait in waited], dtype=np.float32)[0]
+        return codes.to(self.device), Layout(lengths, gaps=waits).to(self.device)
+
+    def _check(self, histories: Sequence[np.ndarray], times: Times, *, new: bool = True) -> None:
         for row, history in enumerate(map(np.asarray, histories)):
             unknown = history[(history < 0) | (history >= self.n_items)]
             if len(unknown):
@@ -220,13 +263,29 @@ class Retriever(nn.Module):
                     f"history {row}: item {unknown[0]} is not in the catalogue; its {self.n_items:,} items have codes "
                     f"0 to {self.n_items - 1}. Leave it out, or fit the retriever on a catalogue that has it."
                 )
+            if new and self.begin is None and not len(history):
+                raise ModelFault(
+                    f"history {row} is empty, and block: mamba4rec, as published, has no answer to that. Give at least "
+                    "one item, or fit block: gated, which begins every history with a start vector."
+                )
+            if self.section.time_scale is not None and (times is None or len(times[row]) < len(history)):
+                raise ModelFault(
+                    f"history {row}: {len(history)} items and {0 if times is None else len(times[row])} times. This "
+                    "retriever looks at the clock (retriever.time_scale): give the moment of each item, nan if unknown."
+                )
+
+    def _clocked(self, times: Times) -> Times:
+        """The times, if they are looked at."""
+        return None if self.section.time_scale is None else times
 
     @contextmanager
     def _still(self) -> Iterator[None]:
         """Without dropout, whatever the mode."""
-        training = self.training
+        if not self.training:  # setting the mode of every module takes longer than one event through them
+            yield
+            return
         self.eval()
         try:
             yield
         finally:
-            self.train(training)
+            self.train()

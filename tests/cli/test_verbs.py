@@ -98,13 +98,12 @@ class TestRecommend:
 
     def test_a_table(self) -> None:
         done = RUNNER.invoke(app, ["recommend", "runs/r", "--user", "17", "-k", "3"])
-        assert done.stdout == "1\truns/r {'user': '17', 'history': None, 'k': 3}\tf2\t0.500\n"
+        assert done.stdout == "1\truns/r {'user': '17', 'history': None, 'k': 3, 'state': None}\tf2\t0.500\n"
 
     def test_json(self) -> None:
         done = RUNNER.invoke(app, ["recommend", "runs/r", "--history", "A; B", "--json"])
-        assert json.loads(done.stdout)[0] == {
-            "rank": 1, "key": "f2", "text": "runs/r {'user': None, 'history': 'A; B', 'k': 10}", "score": 0.5,
-        }  # fmt: skip
+        text = "runs/r {'user': None, 'history': 'A; B', 'k': 10, 'state': None}"
+        assert json.loads(done.stdout)[0] == {"rank": 1, "key": "f2", "text": text, "score": 0.5}
 
 
 def test_export_says_how_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

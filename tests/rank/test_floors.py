@@ -25,7 +25,7 @@ def test_recent_counts_the_thirty_days_before_each_query() -> None:
     # Book 0 was everybody's in January, book 1 is read in June; the readers are asked in July, in June and in January.
     larder = library([[0, 1, 2], [0, 1, 3], [0, 4, 2]], books=5, days=[[1, 170, 200], [2, 171, 172], [3, 4, 5]])
     scorer = Recent.fit(larder)
-    july, june, january = scorer.scores([np.array([0])] * 3, np.array([200, 171, 5]) * float(DAY))
+    july, june, january = scorer.scores([np.array([0])] * 3, [np.array([day * float(DAY)]) for day in (200, 171, 5)])
     assert order(july)[:2] == [1, 0]  # two loans of book 1; book 0 is popular, though not lately
     assert np.floor(july).tolist() == [0, 2, 0, 0, 0]
     assert np.floor(june).tolist() == [0, 1, 0, 0, 0]  # the loan of day 171 itself is not before day 171
@@ -35,7 +35,7 @@ def test_recent_counts_the_thirty_days_before_each_query() -> None:
 def test_recent_never_looks_at_the_future_of_a_query() -> None:
     past = [[0, 1, 2], [3, 4, 2]]
     days = [[1, 2, 10], [1, 2, 10]]
-    now = np.array([10.0 * DAY])
+    now = [np.array([10.0 * DAY])]
     plain = Recent.fit(library(past, books=6, days=days)).scores([np.array([0])], now)
     later = Recent.fit(library([*past, [5, 5, 5, 5]], books=6, days=[*days, [11, 12, 13, 14]])).scores(
         [np.array([0])], now
@@ -45,17 +45,17 @@ def test_recent_never_looks_at_the_future_of_a_query() -> None:
 
 def test_recent_long_after_the_last_loan_looks_at_the_last_days_that_there_were() -> None:
     scorer = Recent.fit(library([[0, 1, 2]], books=3, days=[[1, 100, 101]]))
-    assert np.floor(scorer.scores([np.array([0])], np.array([5000.0 * DAY]))).tolist() == [[0, 1, 0]]
+    assert np.floor(scorer.scores([np.array([0])], [np.array([5000.0 * DAY])])).tolist() == [[0, 1, 0]]
 
 
 def test_recent_before_the_first_loan_falls_back_on_popularity() -> None:
     scorer = Recent.fit(library([[0, 0, 1, 2]], books=3, days=[[5, 6, 7, 8]]))
-    assert order(scorer.scores([np.array([0])], np.array([1.0 * DAY]))[0])[0] == 0
+    assert order(scorer.scores([np.array([0])], [np.array([1.0 * DAY])])[0])[0] == 0
 
 
 def test_a_query_without_a_moment_sees_the_end_of_all_training_data() -> None:
     scorer = Recent.fit(library([[0, 1, 2]], books=3, days=[[1, 100, 101]]))
-    for clock in (None, np.array([np.nan])):
+    for clock in (None, [np.array([np.nan])]):
         assert np.floor(scorer.scores([np.array([0])], clock)).tolist() == [[0, 1, 0]]
 
 
@@ -98,8 +98,8 @@ def test_a_batch_scores_as_its_rows_do(name: str) -> None:
     days = [np.sort(rng.integers(0, 200, 12)).tolist() for _ in range(25)]
     larder = library(borrowed, books=30, days=days)
     scorer, contexts = FLOORS[name](larder), larder.contexts(larder.queries)
-    times = larder.queries["time"].cast(float).to_numpy()
-    alone = [scorer.scores([context], times[[row]])[0] for row, context in enumerate(contexts)]
+    times = larder.moments(larder.queries)
+    alone = [scorer.scores([context], times[row : row + 1])[0] for row, context in enumerate(contexts)]
     np.testing.assert_array_equal(scorer.scores(contexts, times), np.stack(alone))
 
 

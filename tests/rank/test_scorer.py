@@ -22,9 +22,9 @@ class Librarian:
     says: Sequence[float]
     name: str = "librarian"
     asked: list[int] = field(default_factory=list)
-    clocks: list[np.ndarray | None] = field(default_factory=list)
+    clocks: list[Sequence[np.ndarray] | None] = field(default_factory=list)
 
-    def scores(self, contexts: Sequence[np.ndarray], times: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, contexts: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> np.ndarray:
         self.asked.append(len(contexts))
         self.clocks.append(times)
         return np.tile(np.asarray(self.says, dtype=np.float32), (len(contexts), 1))
@@ -75,11 +75,13 @@ def test_many_queries_are_asked_in_batches(monkeypatch: pytest.MonkeyPatch) -> N
     assert lists(ranking) == {100 + reader: [9, 8] for reader in range(8)}
 
 
-def test_a_scorer_is_told_the_time_of_each_query() -> None:
+def test_a_scorer_is_told_when_each_item_came_and_when_the_query_is() -> None:
     larder = library([[0, 1], [1, 2]], books=3, days=[[1, 5], [1, 9]])
     scorer = Librarian([0, 0, 0])
     rank_catalogue(scorer, larder, larder.queries, k=1, seed=7)
-    assert [list(clock) for clock in scorer.clocks if clock is not None] == [[5 * 86_400, 9 * 86_400]]
+    (clock,) = scorer.clocks
+    assert clock is not None
+    assert [moments.tolist() for moments in clock] == [[86_400, 5 * 86_400], [86_400, 9 * 86_400]]
 
 
 def test_scores_that_are_not_finite_are_refused_with_their_place() -> None:

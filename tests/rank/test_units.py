@@ -22,5 +22,5 @@ def test_recent_counts_thirty_days_in_any_unit(a_second: int) -> None:
     scorer = Recent.fit(
         type(larder)(larder.histories.with_columns(times), larder.catalogue, larder.queries, larder.users)
     )
-    july = scorer.scores([np.array([4])], np.array([(YEAR_2023 + 200.0) * DAY * a_second]))
+    july = scorer.scores([np.array([4])], [np.array([(YEAR_2023 + 200.0) * DAY])])
     assert np.floor(july).tolist() == [[0, 2, 0, 0, 0]]

@@ -16,106 +16,179 @@ from safetensors.torch import load_file, save_file
 
 from llmrec.errors import ModelFault
 from llmrec.recipe.sections import Retriever as Section
-from llmrec.retriever.mixers import SSD
+from llmrec.retriever.mixers.ssd import SSD
 from llmrec.retriever.model import Retriever
 from llmrec.retriever.states import State
 
 SMALL = Section(d_model=16, layers=2, d_state=4, headdim=8, dropout=0.5)
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 Histories = st.lists(st.lists(st.integers(0, 29), max_size=80), min_size=1, max_size=4)
+KINDS = {
+    "ssd": SMALL,
+    "mamba1": SMALL.model_copy(update={"mixer": "mamba1"}),
+    "attention": SMALL.model_copy(update={"mixer": "attention", "max_length": 20}),  # forgets what is further back
+    "gru": SMALL.model_copy(update={"mixer": "gru"}),
+    "one layer": SMALL.model_copy(update={"layers": 1}),
+    "mamba4rec": SMALL.model_copy(update={"mixer": "mamba1", "block": "mamba4rec"}),
+    "clock": SMALL.model_copy(update={"time_scale": 60.0}),
+    "cosines": SMALL.model_copy(update={"temperature": 0.05, "bias": True}),
+}
 
 
-def retriever(seed: int = 0) -> Retriever:
-    """Thirty items, two layers; item vectors far enough apart that a wrong state shows in the scores."""
+def retriever(kind: str = "ssd", seed: int = 0) -> Retriever:
+    """Thirty items; item vectors far enough apart that a wrong state shows in the scores."""
     torch.manual_seed(seed)
-    model = Retriever(30, SMALL)
+    model = Retriever(30, KINDS[kind])
     torch.nn.init.normal_(model.items.weight, std=0.5)
+    if model.item_bias is not None:
+        torch.nn.init.normal_(model.item_bias)
+    for name, weight in model.named_parameters():
+        if name.endswith("gap"):
+            torch.nn.init.normal_(weight)
     return model.eval()
 
 
-MODEL = retriever()
+MODELS = {kind: retriever(kind) for kind in KINDS if kind != "clock"}
+CLOCKED = retriever("clock")
+MODEL = MODELS["ssd"]
+every_kind = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
 
-def arrays(histories: list[list[int]]) -> list[np.ndarray]:
-    return [np.array(h, dtype=np.int32) for h in histories]
+def arrays(histories: list[list[int]], model: Retriever = MODEL) -> list[np.ndarray]:
+    least = 0 if model.begin is not None else 1  # a model without a start vector has no answer to nothing
+    return [np.array(h if len(h) >= least else [0], dtype=np.int32) for h in histories]
 
 
-def test_a_score_is_what_the_last_position_expects() -> None:
-    history = np.array([3, 1, 4, 1, 5])
+@every_kind
+def test_a_score_is_what_the_last_position_expects(model: Retriever) -> None:
+    history = [3, 1, 4, 1, 5]
+    codes = torch.tensor([history if model.begin is None else [model.begin, *history]])
     with torch.no_grad():
-        expected = MODEL(torch.from_numpy(history)[None])[0, -1] @ MODEL.items.weight.T
-    np.testing.assert_allclose(MODEL.scores([history])[0], expected.numpy(), **CLOSE)
+        expected = model(codes)[0, -1] @ model.compared().T + (0 if model.item_bias is None else model.item_bias)
+    np.testing.assert_allclose(model.scores([np.array(history)])[0], expected.numpy(), **CLOSE)
 
 
-def test_what_comes_later_changes_nothing_before_it() -> None:
+@every_kind
+def test_the_best_are_those_of_the_highest_scores(model: Retriever) -> None:
+    contexts = arrays([[3, 1, 4], [1], [5, 9, 2, 6]])
+    scores = model.scores(contexts)
+    found = model.best(contexts, 7)
+    for row, context in enumerate(contexts):
+        scores[row, context] = -np.inf
+        assert found.items[found.rows == row].tolist() == np.argsort(-scores[row], kind="stable")[:7].tolist()
+
+
+@every_kind
+def test_what_comes_later_changes_nothing_before_it(model: Retriever) -> None:
     with torch.no_grad():
-        short, long = MODEL(torch.tensor([[3, 1]])), MODEL(torch.tensor([[3, 1, 0, 0, 29]]))
-    torch.testing.assert_close(long[:, :3], short, **CLOSE)
-    assert not torch.allclose(long[:, 3], short[:, 2], atol=1e-3)
+        short, long = model(torch.tensor([[3, 1]])), model(torch.tensor([[3, 1, 0, 0, 29]]))
+    torch.testing.assert_close(long[:, :2], short, **CLOSE)
+    assert not torch.allclose(long[:, 2], short[:, 1], atol=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@every_kind
+@settings(max_examples=15, deadline=None)
 @given(histories=Histories)
-def test_who_else_is_asked_about_changes_nothing(histories: list[list[int]]) -> None:
-    together = MODEL.scores(arrays(histories))
-    for row, history in enumerate(arrays(histories)):
-        np.testing.assert_allclose(together[row], MODEL.scores([history])[0], **CLOSE)
+def test_who_else_is_asked_about_changes_nothing(model: Retriever, histories: list[list[int]]) -> None:
+    together = model.scores(arrays(histories, model))
+    for row, history in enumerate(arrays(histories, model)):
+        np.testing.assert_allclose(together[row], model.scores([history])[0], **CLOSE)
 
 
-@settings(max_examples=40, deadline=None)
-@given(history=st.lists(st.integers(0, 29), max_size=90), cuts=st.lists(st.integers(0, 90), max_size=4))
-def test_following_a_user_is_reading_their_whole_history(history: list[int], cuts: list[int]) -> None:
-    at = [0, *sorted(min(cut, len(history)) for cut in cuts), len(history)]
-    state = MODEL.state([np.empty(0, np.int32)])
-    for start, stop in pairwise(at):
-        state = MODEL.follow(state, history[start:stop])
-    np.testing.assert_allclose(MODEL.scores_from(state), MODEL.scores(arrays([history])), **CLOSE)
-
-
+@every_kind
 @settings(max_examples=20, deadline=None)
+@given(history=st.lists(st.integers(0, 29), min_size=1, max_size=90), cuts=st.lists(st.integers(1, 90), max_size=4))
+def test_following_a_user_is_reading_their_whole_history(model: Retriever, history: list[int], cuts: list[int]) -> None:
+    at = [1, *sorted(min(cut, len(history)) for cut in cuts), len(history)]
+    state = model.state([np.array(history[:1])])
+    for start, stop in pairwise(at):
+        state = model.follow(state, history[start:stop])
+    np.testing.assert_allclose(model.scores_from(state), model.scores(arrays([history])), **CLOSE)
+    assert state.seen[0].tolist() == history
+
+
+@every_kind
+@settings(max_examples=15, deadline=None)
 @given(histories=Histories, seed=st.integers(0, 9))
-def test_many_users_are_followed_at_once_each_at_their_own_pace(histories: list[list[int]], seed: int) -> None:
+def test_many_users_are_followed_at_once_each_at_their_own_pace(
+    model: Retriever, histories: list[list[int]], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     more = [rng.integers(0, 30, rng.integers(0, 6)) for _ in histories]
-    state = MODEL.follow(MODEL.state(arrays(histories)), more)
-    whole = [np.concatenate([old, new]) for old, new in zip(arrays(histories), more, strict=True)]
-    np.testing.assert_allclose(MODEL.scores_from(state), MODEL.scores(whole), **CLOSE)
+    state = model.follow(model.state(arrays(histories, model)), more)
+    whole = [np.concatenate([old, new]) for old, new in zip(arrays(histories, model), more, strict=True)]
+    np.testing.assert_allclose(model.scores_from(state), model.scores(whole), **CLOSE)
 
 
-@settings(max_examples=20, deadline=None)
+@every_kind
+@settings(max_examples=15, deadline=None)
 @given(histories=Histories, seed=st.integers(0, 9))
-def test_queries_along_a_history_score_as_each_alone(histories: list[list[int]], seed: int) -> None:
+def test_queries_along_a_history_score_as_each_alone(model: Retriever, histories: list[list[int]], seed: int) -> None:
     rng = np.random.default_rng(seed)
     prefixes = [
-        np.array(h[:stop], dtype=np.int32) for h in histories for stop in np.sort(rng.integers(0, len(h) + 1, 3))
+        h[:stop] for h in arrays(histories, model) if len(h) for stop in np.sort(rng.integers(1, len(h) + 1, 3))
     ]
-    alone = np.stack([MODEL.scores_from(MODEL.state([prefix]))[0] for prefix in prefixes])
-    np.testing.assert_allclose(MODEL.scores(prefixes), alone, **CLOSE)
+    for prefix, found in zip(prefixes, model.scores(prefixes), strict=True):
+        np.testing.assert_allclose(found, model.scores_from(model.state([prefix]))[0], **CLOSE)
 
 
 def test_queries_along_a_history_read_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    forward = Retriever.forward
-    monkeypatch.setattr(Retriever, "forward", lambda self, items: read.append(items.numel()) or forward(self, items))
+    embedded = Retriever._embedded
+    monkeypatch.setattr(Retriever, "_embedded", lambda self, codes: read.append(codes.numel()) or embedded(self, codes))
     history = np.arange(25, dtype=np.int32)
     MODEL.scores([history[:stop] for stop in range(15, 26)])
-    assert read == [25]
+    assert read == [1 + 25]  # the start vector, and each item
 
 
-def test_event_by_event_for_a_long_time() -> None:
+@every_kind
+def test_event_by_event_for_a_long_time(model: Retriever) -> None:
     history = np.random.default_rng(0).integers(0, 30, 300)
-    state = MODEL.state([history[:1]])
+    state = model.state([history[:1]])
     for item in history[1:]:
-        state = MODEL.follow(state, [item])
-    np.testing.assert_allclose(MODEL.scores_from(state), MODEL.scores([history]), **CLOSE)
+        state = model.follow(state, [item])
+    np.testing.assert_allclose(model.scores_from(state), model.scores([history]), **CLOSE)
 
 
-def test_a_history_too_long_for_one_pass_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+@every_kind
+def test_a_history_too_long_for_one_pass_is_continued(model: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
     histories = [np.arange(25) % 30, np.arange(3), np.arange(50) % 30]
-    whole = MODEL.scores(histories)
+    whole = model.scores(histories)
     monkeypatch.setattr("llmrec.retriever.model.SEGMENT", 7)
     monkeypatch.setattr("llmrec.retriever.model.POSITIONS", 10)
-    np.testing.assert_allclose(MODEL.scores(histories), whole, **CLOSE)
+    np.testing.assert_allclose(model.scores(histories), whole, **CLOSE)
+
+
+@settings(max_examples=20, deadline=None)
+@given(length=st.integers(1, 60), cut=st.integers(1, 60), seed=st.integers(0, 9))
+def test_a_clock_is_followed_too(length: int, cut: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    history, times = rng.integers(0, 30, length), rng.exponential(100, length).cumsum()
+    state = CLOCKED.state([history[:cut]], [times])
+    state = CLOCKED.follow(state, history[cut:], times[cut:])
+    np.testing.assert_allclose(CLOCKED.scores_from(state), CLOCKED.scores([history], [times]), **CLOSE)
+
+
+def test_a_clock_hears_how_long_one_waited_and_not_what_year_it_is() -> None:
+    history = [np.arange(5)]
+    soon, again, late = (
+        CLOCKED.scores(history, [start + step * np.arange(5)]) for start, step in ((0, 60), (1e9, 60), (0, 86400))
+    )
+    np.testing.assert_allclose(soon, again, **CLOSE)
+    assert not np.allclose(soon, late, atol=1e-2)
+
+
+def test_a_moment_that_nobody_knows_counts_as_no_wait() -> None:
+    history = [np.arange(5)]
+    unknown, same = CLOCKED.scores(history, [np.full(5, np.nan)]), CLOCKED.scores(history, [np.full(5, 7.0)])
+    np.testing.assert_allclose(unknown, same, **CLOSE)
+
+
+def test_a_retriever_that_looks_at_the_clock_is_not_left_without_one() -> None:
+    with pytest.raises(ModelFault, match="history 0: 5 items and 0 times. This retriever looks at the clock"):
+        CLOCKED.scores([np.arange(5)])
+    with pytest.raises(ModelFault, match="5 items and 3 times"):
+        CLOCKED.scores([np.arange(5)], [np.arange(3.0)])
 
 
 def test_an_older_state_can_be_gone_back_to() -> None:

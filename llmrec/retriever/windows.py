@@ -1,0 +1,109 @@
+"""What a step of fitting is given: windows of histories, side by side or packed, and what each position is asked for.
+
+Letters of shapes: b rows, l positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from llmrec.retriever.batches import padded
+from llmrec.retriever.layout import Layout
+
+
+@dataclass(frozen=True)
+class Window:
+    """Items `start` to `stop` of one history. Asked for are those from `asked` on, each after what stands before it."""
+
+    history: int
+    start: int
+    stop: int
+    asked: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Codes (b, l), where they lie, and the item that each position is asked for, (b, l), -1 where none is."""
+
+    codes: Tensor
+    targets: Tensor
+    layout: Layout
+
+
+def windows(lengths: Sequence[int], longest: int, rng: np.random.Generator) -> list[Window]:
+    """Each history cut into windows of at most `longest` items and the one they predict, at a random phase.
+
+    Every item is asked for exactly once, from what its window holds before it; a history's first from nothing.
+    """
+    cut = []
+    for history, length in enumerate(lengths):
+        ends = [length]
+        if length > longest + 1:
+            ends = [*range(int(rng.integers(2, longest + 2)), length, longest), length]
+        for start, stop in zip([0, *(end - 1 for end in ends[:-1])], ends, strict=True):
+            cut.append(Window(history, start, stop, start + (start > 0)))
+    return [window for window in cut if window.stop]
+
+
+def prefixes(lengths: Sequence[int], longest: int) -> list[Window]:
+    """A window for every item: at most `longest` before it, and the item alone asked for, as published runs train."""
+    return [
+        Window(history, max(0, at - longest), at + 1, at)
+        for history, length in enumerate(lengths)
+        for at in range(length)
+    ]
+
+
+def bucketed(some: list[Window], size: int, rng: np.random.Generator) -> Iterator[list[list[Window]]]:
+    """Rows of one window each, `size` to a batch, windows of like length together, so that little is padding."""
+    lengths = np.array([w.stop - w.start for w in some])
+    order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
+    for start in rng.permutation(np.arange(0, len(order), size)):
+        yield [[some[i]] for i in order[start : start + size]]
+
+
+def packed(some: list[Window], size: int, longest: int, rng: np.random.Generator) -> Iterator[list[list[Window]]]:
+    """Rows of at most `longest` + 1 positions, filled with windows in random order, `size` rows to a batch."""
+    rows: list[list[Window]] = []
+    room = 0
+    for i in rng.permutation(len(some)):
+        length = some[i].stop - some[i].start
+        if length > room:
+            rows.append([])
+            room = longest + 1
+        rows[-1].append(some[i])
+        room -= length
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def batch(
+    rows: Sequence[Sequence[Window]],
+    histories: Sequence[np.ndarray],
+    gaps: Sequence[np.ndarray] | None,
+    *,
+    begin: int | None,
+) -> Batch:
+    """Windows as codes and targets. Each begins with the start vector's code `begin`; None: with its first item."""
+    drop = int(begin is None)  # without a start vector nothing predicts a window's first item
+    codes, targets, starts, waits = [], [], [], []
+    for row in rows:
+        cut = [histories[w.history][w.start : w.stop] for w in row]
+        known = [items[:-1] if begin is None else np.concatenate([[begin], items[:-1]]) for items in cut]
+        asked = [np.where(np.arange(w.start, w.stop) >= w.asked, items, -1) for w, items in zip(row, cut, strict=True)]
+        codes.append(np.concatenate(known))
+        targets.append(np.concatenate([items[drop:] for items in asked]))
+        starts.append(np.concatenate([np.arange(len(items)) == 0 for items in known]))
+        if gaps is not None:
+            waited = [gaps[w.history][w.start : w.stop - 1] for w in row]
+            waits.append(np.concatenate([wait if begin is None else np.concatenate([[0], wait]) for wait in waited]))
+    # How long rows are need not be said: everything is causal, and padding is asked for nothing.
+    layout = Layout(
+        starts=padded(starts, dtype=np.bool_)[0] if any(len(row) > 1 for row in rows) else None,
+        gaps=padded(waits, dtype=np.float32)[0] if gaps is not None else None,
+    )
+    return Batch(padded(codes)[0], padded(targets, -1)[0], layout)
