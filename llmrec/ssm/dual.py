@@ -18,13 +18,15 @@ Letters of shapes:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from llmrec.ssm.blocks import blocks
+
 BLOCK = 200_000  # numbers of x in a block of rows on a CPU: some eight times as many are made of it at once
+SHARED = 4_000_000  # the same where threads share the work: waking them for every product of small blocks costs more
 
 
 class Chunked(torch.autograd.Function):
@@ -179,12 +181,8 @@ def _gradients_of_states(
     return by_ends.view(k, h)
 
 
-def _blocks(x: Tensor) -> Iterator[slice]:
-    """Rows that are done together: on a CPU about as many as the cache holds, elsewhere all."""
-    blocks = max(1, round(x.numel() / BLOCK)) if x.device.type == "cpu" else 1
-    rows = max(1, -(-len(x) // blocks))
-    for row in range(0, len(x), rows):
-        yield slice(row, row + rows)
+def _blocks(x: Tensor) -> list[slice]:
+    return blocks(x, BLOCK if torch.get_num_threads() == 1 else SHARED)
 
 
 def _of(tensor: Tensor | None, rows: slice) -> Tensor | None:

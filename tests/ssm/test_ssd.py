@@ -195,7 +195,8 @@ def test_rows_may_be_done_in_any_company(rows: int, block: int, seed: int) -> No
     x, dt, a, b, c = inputs(rows, 9, seed=seed)
     whole, ends = ssd.extend(None, x, dt, a, b, c, chunk=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dual, "BLOCK", block * x[0].numel())
+        for name in ("BLOCK", "SHARED"):
+            patch.setattr(dual, name, block * x[0].numel())
         y, end = ssd.extend(None, x, dt, a, b, c, chunk=4)
     torch.testing.assert_close(y, whole, **CLOSE)
     torch.testing.assert_close(end, ends, **CLOSE)
@@ -210,7 +211,8 @@ def test_gradients_are_those_of_the_definition(
     x, dt, a, b, c = (t.double().requires_grad_() for t in inputs(2, 7, heads=2, width=2, numbers=2))
     starts = torch.tensor([[0, 0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 1, 0]], dtype=torch.bool) if packed else None
     state = torch.rand(2, 2, 2, 2, dtype=torch.double, requires_grad=True) if carried else None
-    monkeypatch.setattr(dual, "BLOCK", 1)  # a row at a time
+    for name in ("BLOCK", "SHARED"):
+        monkeypatch.setattr(dual, name, 1)  # a row at a time
 
     def both(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
         return ssd.extend(state[0] if state else None, x, dt, a, b, c, starts=starts, chunk=chunk)
