@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK = 32_768  # numbers of x that the weights' gradient takes at once on a CPU: what it makes stays in a core's cache
+from llmrec.ssm import kernels
+from llmrec.ssm.blocks import blocks
+
+BLOCK = 150_000  # numbers of x that the weights' gradient takes at once on a CPU; a tap is made of as many
 
 
 def conv(
@@ -52,6 +55,8 @@ def _weighted(x: Tensor, weight: Tensor, bias: Tensor, history: Tensor | None) -
     taps, length = weight.shape[1], x.shape[1] - weight.shape[1] + 1
     if length == 1 and history is None:
         return (torch.einsum("bkd,dk->bd", x, weight) + bias)[:, None]
+    if 2 <= taps <= 4 and kernels.fits("conv", x):
+        return kernels.conv(x, weight, bias, history)
     heard = None
     if history is not None:
         heard = history.unfold(1, taps, 1) == history[:, taps - 1 :, None]  # (b, l, k)
@@ -77,7 +82,7 @@ class _Taps(torch.autograd.Function):
             return _depthwise(x, weight, bias)
         (rows, length, taps), weights = heard.shape, weight.T.contiguous()
         y = bias.repeat(rows, length, 1)
-        for row in _blocks(y):
+        for row in blocks(y, BLOCK):
             for tap in range(taps):
                 part = x[row, tap : tap + length] * heard[row, :, tap, None]
                 y[row].addcmul_(part, weights[tap])
@@ -89,9 +94,9 @@ class _Taps(torch.autograd.Function):
         x, weight, heard = ctx.saved_tensors
         taps, length, weights = weight.shape[1], by_y.shape[1], weight.T.contiguous()
         by_x = torch.zeros_like(x) if heard is not None else _depthwise(by_y, weight.flip(1), None, around=taps - 1)
-        blocks = _blocks(by_y)
-        by_weight = x.new_zeros(blocks[0].stop if blocks else 1, taps, length, x.shape[2])
-        for row in blocks:
+        some = blocks(by_y, BLOCK)
+        by_weight = x.new_zeros(some[0].stop if some else 0, taps, length, x.shape[2])
+        for row in some:
             for tap in range(taps):
                 window, part = slice(tap, tap + length), by_y[row]
                 if heard is not None:
@@ -106,8 +111,3 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, around: int = 0) 
     image = x.mT[:, :, None]  # (b, d, 1, l)
     y = F.conv2d(image, weight[:, None, None], bias, padding=(0, around), groups=x.shape[2])
     return y[:, :, 0].mT
-
-
-def _blocks(y: Tensor) -> list[slice]:
-    rows = max(1, BLOCK // max(1, y.shape[1:].numel()))
-    return [slice(row, row + rows) for row in range(0, len(y), rows)]

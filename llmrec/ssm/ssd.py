@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llmrec.ssm import kernels
 from llmrec.ssm.dual import Chunked
 
 CHUNK = 32  # positions whose causal mask is made at once, at most
@@ -68,6 +69,8 @@ def extend(
             state = state.masked_fill(starts[:, :, None, None], 0)
         y, state = step(state, x[:, 0], dt[:, 0], a, b[:, 0], c[:, 0])
         return y[:, None], state
+    if kernels.fits("ssd", x):
+        return kernels.ssd_extend(state, x, dt, a, b, c, starts)
     # The size that leaves least over, of those not much smaller: 200 positions are 8 chunks of 25.
     chunk = min(range(max(1, chunk // 2), chunk + 1), key=lambda size: (-length % size, -size))
     padding = -length % chunk
@@ -86,6 +89,8 @@ def step(state: Tensor, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) 
 
     x: (b, h, p); dt: (b, h); b and c: (b, n).
     """
+    if kernels.fits("step", x):
+        return kernels.ssd_step(state, x, dt, a, b, c)
     state = state * (dt * a).exp()[..., None, None] + (x * dt[..., None])[..., None] * b[:, None, None]
     return (state @ c[:, None, :, None])[..., 0], state
 
@@ -97,9 +102,7 @@ def last(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     state is made. Shapes as in `parallel`, but c: (b, n), that of the last position. Padding is on the right with
     dt = 0, whatever x and b are there.
     """
-    logs = dt * a
-    after = (
-        F.pad(logs[:, 1:], (0, 0, 0, 1)).flip(1).cumsum(1).flip(1)
-    )  # (b, l, h)  decay after each position, summed from the end
+    logs = F.pad((dt * a)[:, 1:], (0, 0, 0, 1))
+    after = logs.flip(1).cumsum(1).flip(1)  # (b, l, h)  A_T - A_s, summed from the end
     weights = (b @ c[..., None]) * dt * after.exp()
     return (weights.mT[:, :, None] @ x.transpose(1, 2))[:, :, 0]
