@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from llmrec.errors import UserError
+
 Level = Literal["ok", "note", "warning", "fault"]
 
 # package: (first version that the tests pass with, first that they are not run with, why it is held)
@@ -26,6 +28,12 @@ SUPPORTED: dict[str, tuple[str, str | None, str]] = {
     "pydantic": ("2.12", None, ""),
     "huggingface-hub": ("2.0", None, ""),
 }
+
+# Up to this release mamba-ssm builds its CUDA code unless MAMBA_SKIP_CUDA_BUILD is set; after it, since 2026-07-07,
+# only if MAMBA_KEEP_CUDA_BUILD is (state-spaces/mamba#977).
+BUILT_UNLESS_SKIPPED = "2.3.2.post1"
+MAMBA_BUILD = "MAMBA_KEEP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE"
+MAMBA_NEEDS = ("tilelang", "apache-tvm-ffi", "quack-kernels", "triton")  # since 2.3.2
 
 ROOM_GB = 5.0  # below this, checkpoints and a small model from the hub may not fit
 
@@ -101,22 +109,24 @@ def _torch() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     import torch
 
-    cuda = torch.cuda.is_available()
-    for package, build in (
-        ("mamba-ssm", "MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation --no-binary mamba-ssm mamba-ssm"),
-        ("causal-conv1d", "CAUSAL_CONV1D_FORCE_BUILD=TRUE pip install --no-build-isolation causal-conv1d"),
+    from llmrec.ssm import backend
+
+    try:
+        chosen, why = backend.choice()
+        yield Finding("ok", "state spaces", f"{backend.words(chosen)}, {why}")
+    except UserError as fault:
+        yield Finding("fault", "state spaces", str(fault))
+    for package, look, build in (
+        ("mamba-ssm", _mamba, f"{MAMBA_BUILD} pip install --no-build-isolation --no-binary mamba-ssm mamba-ssm"),
+        ("causal-conv1d", _conv, "CAUSAL_CONV1D_FORCE_BUILD=TRUE pip install --no-build-isolation causal-conv1d"),
     ):
         found = installed(package)
-        broken = broken_import(package.replace("-", "_")) if found and cuda else None
-        if found and not cuda:
-            yield Finding("note", package, f"{found}, of no use without CUDA; plain torch is used")
-        elif broken:
-            wrong = f"{found} does not load ({broken}): a wheel for another torch or CUDA"
-            yield Finding("warning", package, f"{wrong}; build it here: {build}")
+        if torch.cuda.is_available():
+            brings = f", brings {', '.join(MAMBA_NEEDS)}" if package == "mamba-ssm" else ""
+            words = f"not installed: state spaces use plain torch; {build} (needs nvcc{brings})"
+            yield look(found, build) if found else Finding("note", package, words)
         elif found:
-            yield Finding("ok", package, f"{found}; the first steps are slow (30 to 250 s) while Triton tunes itself")
-        elif cuda:
-            yield Finding("note", package, f"not installed: Mamba models use plain torch; {build} (needs nvcc)")
+            yield Finding("note", package, f"{found}, of no use without CUDA; plain torch is used")
         else:
             yield Finding("ok", package, "not installed, and not needed without CUDA")
     found = installed("mambapy")
@@ -125,6 +135,37 @@ def _kernels() -> Iterator[Finding]:
     found = installed("bitsandbytes")
     words = found or "not installed: model.quantize needs it; pip install 'llmrec[quantize]'"
     yield Finding("ok" if found else "note", "bitsandbytes", words)
+
+
+def _mamba(found: str, build: str) -> Finding:
+    """What is wrong with an installed mamba-ssm on a machine with a GPU: its builds without CUDA come in two kinds."""
+    from packaging.version import Version
+
+    from llmrec.ssm.backend import KERNELS
+
+    broken, old = broken_import(KERNELS), Version(found) <= Version(BUILT_UNLESS_SKIPPED)
+    if broken and "selective_scan_cuda" in broken and old:
+        words = (
+            f"{found} was built with MAMBA_SKIP_CUDA_BUILD, and releases up to {BUILT_UNLESS_SKIPPED} import "
+            f"selective_scan_cuda all the same; unset it and build again: {build}"
+        )
+        return Finding("warning", "mamba-ssm", words)
+    if broken:
+        lacks = [] if Version(found) < Version("2.3.2") else [name for name in MAMBA_NEEDS if installed(name) is None]
+        cause = f"{', '.join(lacks)} not installed" if lacks else "a wheel for another torch or CUDA"
+        return Finding("warning", "mamba-ssm", f"{found} does not load ({broken}): {cause}; build it here: {build}")
+    if broken_import("selective_scan_cuda"):
+        words = "Mamba-2 has its kernels; Mamba-1, built only with MAMBA_KEEP_CUDA_BUILD=TRUE, uses plain torch"
+        return Finding("note", "mamba-ssm", f"{found} without selective_scan_cuda: {words}: {build}")
+    return Finding("ok", "mamba-ssm", f"{found}; the first steps are slow (30 to 250 s) while Triton tunes itself")
+
+
+def _conv(found: str, build: str) -> Finding:
+    broken = broken_import("causal_conv1d")
+    if broken:
+        wrong = f"{found} does not load ({broken}): a wheel for another torch or CUDA, or built without CUDA"
+        return Finding("warning", "causal-conv1d", f"{wrong}; build it here: {build}")
+    return Finding("ok", "causal-conv1d", found)
 
 
 def _known() -> Iterator[Finding]:
@@ -139,9 +180,6 @@ def _known() -> Iterator[Finding]:
     )
     if os.environ.get("HF_HUB_OFFLINE"):
         yield Finding("note", "hub", "HF_HUB_OFFLINE is set: only models that are cached can be loaded")
-    if (found := installed("mamba-ssm")) and found.startswith("2.3"):
-        words = "skip-CUDA builds of 2.3 still import selective_scan_cuda and fail; build with CUDA or uninstall it"
-        yield Finding("note", "mamba-ssm", words)
 
 
 def _folders() -> Iterator[Finding]:
