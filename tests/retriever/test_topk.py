@@ -1,100 +1,170 @@
-"""The first items of a catalogue, found block by block: always those that a full sort would put first."""
+"""The streamed search of the catalogue against a sort of all its scores."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from llmrec.errors import ModelFault
 from llmrec.rank.scorer import first_and_tied
-from llmrec.retriever import topk as room
-from llmrec.retriever.topk import topk
+from llmrec.retriever import topk as module
+from llmrec.retriever.topk import Found, topk
+
+FILMS = torch.tensor([[3.0, 9.0], [5.0, 0.0], [3.0, 0.0], [1.0, 1.0]])
+FIRST = torch.tensor([[1.0, 0.0]])  # likes what the first number says
 
 
-def sorted_whole(scores: np.ndarray, k: int, seen: list[np.ndarray]) -> tuple[list[int], list[int]]:
-    scores = scores.copy()
-    for row, items in enumerate(seen):
-        scores[row, items] = -np.inf
-    rows, items = np.nonzero(first_and_tied(scores, k))
-    order = np.lexsort((items, -scores[rows, items], rows))
-    return rows[order].tolist(), items[order].tolist()
+def listed(found: Found) -> list[tuple[int, int, float]]:
+    """(row, item, score) in the order found."""
+    return list(zip(found.rows.tolist(), found.items.tolist(), found.scores.tolist(), strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+def sorted_whole(scores: np.ndarray, k: int, seen: list[list[int]]) -> list[tuple[int, int, float]]:
+    """What should be found, from the scores of all rows and items."""
+    wanted = []
+    for row, of_row in enumerate(scores):
+        left = sorted((-float(score), item) for item, score in enumerate(of_row) if item not in seen[row])
+        wanted += [(row, item, -score) for score, item in left if len(left) <= k or score <= left[k - 1][0]]
+    return wanted
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[list[int]]]:
+    """Whole numbers, so that products are exact and many scores tie; some rows have seen everything, some nothing."""
+    rows, items, width = draw(st.integers(0, 7)), draw(st.integers(0, 150)), draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    high = draw(st.integers(1, 6))
+    vectors, catalogue = (rng.integers(-high, high + 1, (n, width)).astype(np.float32) for n in (rows, items))
+    if draw(st.booleans()):  # the worst order for a bound that rises
+        catalogue = catalogue[np.argsort(catalogue @ np.ones(width))]
+    seen = [rng.integers(0, items, rng.integers(0, 3 * items)).tolist() if items else [] for _ in range(rows)]
+    if rows and items:
+        seen[0] = list(range(items)) if draw(st.booleans()) else []
+    return torch.from_numpy(vectors), torch.from_numpy(catalogue), seen
+
+
+def test_the_kth_brings_along_whatever_ties_with_it() -> None:
+    assert listed(topk(FIRST, FILMS, k=1)) == [(0, 1, 5)]
+    assert listed(topk(FIRST, FILMS, k=2)) == [(0, 1, 5), (0, 0, 3), (0, 2, 3)]
+    assert listed(topk(FIRST, FILMS, k=3)) == [(0, 1, 5), (0, 0, 3), (0, 2, 3)]
+
+
+def test_what_was_seen_makes_room_for_the_next() -> None:
+    assert listed(topk(FIRST, FILMS, k=1, seen=[np.array([1])])) == [(0, 0, 3), (0, 2, 3)]
+    assert listed(topk(FIRST, FILMS, k=1, seen=[np.array([2, 1, 2, 0])])) == [(0, 3, 1)]
+
+
+def test_who_has_few_left_gets_them_all_and_who_has_none_gets_none() -> None:
+    vectors = FIRST.repeat(3, 1)
+    found = topk(vectors, FILMS, k=2, seen=[np.array([0, 1, 2]), np.arange(4), np.empty(0)])
+    assert listed(found) == [(0, 3, 1), (2, 1, 5), (2, 0, 3), (2, 2, 3)]
+
+
+def test_an_items_own_score_is_added() -> None:
+    assert listed(topk(FIRST, FILMS, k=1, bias=torch.tensor([0.0, 0.0, 0.0, 9.0]))) == [(0, 3, 10)]
+
+
+@settings(max_examples=300, deadline=None)
 @given(
-    rows=st.integers(1, 5),
-    n_items=st.integers(1, 400),
-    k=st.integers(1, 60),
-    block=st.integers(1, 450),
-    high=st.integers(1, 40),
-    seed=st.integers(0, 99),
+    question=questions(),
+    k=st.integers(1, 200),
+    block=st.none() | st.integers(1, 170),
+    cells=st.sampled_from([1, 60, 1 << 20]),
+    slack=st.sampled_from([0, 1 << 16]),
 )
-def test_it_finds_what_a_full_sort_finds(rows: int, n_items: int, k: int, block: int, high: int, seed: int) -> None:
-    """Small whole numbers, so that many items tie and no product rounds."""
-    rng = np.random.default_rng(seed)
-    vectors, items = rng.integers(-2, 3, (rows, 3)), rng.integers(-high, high + 1, (n_items, 3))
-    bias = rng.integers(-1, 2, n_items)
-    seen = [rng.integers(0, n_items, rng.integers(0, n_items + 1)) for _ in range(rows)]
-    tensors = [torch.from_numpy(part.astype(np.float32)) for part in (vectors, items, bias)]
-    found = topk(tensors[0], tensors[1], k, seen=seen, bias=tensors[2], block=block)
-    scores = (vectors @ items.T + bias).astype(np.float32)
-    assert (found.rows.tolist(), found.items.tolist()) == sorted_whole(scores, k, seen)
-    np.testing.assert_array_equal(found.scores, scores[found.rows, found.items])
+def test_any_way_of_going_through_the_items_finds_what_a_sort_finds(
+    question: tuple[Tensor, Tensor, list[list[int]]], k: int, block: int | None, cells: int, slack: int
+) -> None:
+    vectors, items, seen = question
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CELLS", cells)
+        patch.setattr(module, "SLACK", slack)
+        masked = topk(vectors, items, k, seen=[np.array(codes, dtype=np.int32) for codes in seen], block=block)
+        whole = topk(vectors, items, k, block=block)
+    scores = (vectors @ items.T).numpy()
+    assert listed(masked) == sorted_whole(scores, k, seen)
+    assert listed(whole) == sorted_whole(scores, k, [[]] * len(vectors))
 
 
-@pytest.mark.parametrize("rows", [1, 3, 130])
-def test_large_catalogues_go_by_in_groups(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SLACK", 50)  # so that bounds are drawn again and again
-    rng = np.random.default_rng(0)
-    vectors, items = rng.integers(-9, 10, (rows, 4)), rng.integers(-9, 10, (30_011, 4))
-    seen = [rng.integers(0, len(items), 200) for _ in range(rows)]
-    found = topk(torch.from_numpy(vectors).float(), torch.from_numpy(items).float(), 20, seen=seen, block=20_000)
-    assert (found.rows.tolist(), found.items.tolist()) == sorted_whole((vectors @ items.T).astype(float), 20, seen)
+@settings(max_examples=30, deadline=None)
+@given(k=st.integers(1, 60), block=st.none() | st.integers(1, 3000), seed=st.integers(0, 9))
+def test_it_finds_what_a_ranking_of_the_catalogue_lists(k: int, block: int | None, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    vectors, items = torch.randn(5, 8, generator=draw), torch.randn(2000, 8, generator=draw)
+    scores = (vectors @ items.T).numpy()
+    found = topk(vectors, items, k, block=block)
+    rows, codes = np.nonzero(first_and_tied(scores, k))
+    assert set(zip(found.rows, found.items, strict=True)) == set(zip(rows, codes, strict=True))
+    np.testing.assert_allclose(found.scores, scores[found.rows, found.items], rtol=1e-5, atol=1e-5)
+    assert (np.diff(found.scores)[np.diff(found.rows) == 0] <= 0).all()
 
 
-def test_a_row_that_has_seen_all_but_a_few_gets_those_few() -> None:
-    found = topk(torch.ones(2, 1), torch.arange(5.0)[:, None], 3, seen=[np.arange(5), np.array([0, 1, 4, 4])])
-    assert found.rows.tolist() == [1, 1]
-    assert found.items.tolist() == [3, 2]
+def test_rows_and_items_are_never_scored_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, score = [], module._score
+    monkeypatch.setattr(module, "CELLS", 1 << 12)
+    monkeypatch.setattr(module, "_score", lambda out, *rest: sizes.append(out.numel()) or score(out, *rest))
+    draw = torch.Generator().manual_seed(0)
+    topk(torch.randn(100, 4, generator=draw), torch.randn(3000, 4, generator=draw), k=3)
+    assert max(sizes) <= 1 << 12
+    assert sum(sizes) == 100 * 3000
 
 
-def test_nobody_and_nothing() -> None:
-    assert len(topk(torch.ones(0, 2), torch.ones(3, 2), 1).rows) == 0
-    assert len(topk(torch.ones(2, 2), torch.ones(0, 2), 1).rows) == 0
+def test_weights_that_are_being_fitted_and_half_precision_are_searched_as_numbers() -> None:
+    items = torch.nn.Parameter(FILMS.to(torch.bfloat16))
+    assert listed(topk(FIRST.double().requires_grad_(), items, k=1)) == [(0, 1, 5)]
 
 
-@pytest.mark.parametrize(("k", "block"), [(0, None), (1, 0)])
-def test_none_asked_for_is_refused(k: int, block: int | None) -> None:
-    with pytest.raises(ValueError, match="at least one item"):
-        topk(torch.ones(1, 1), torch.ones(1, 1), k, block=block)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("block", [None, 1, 2])
+def test_a_score_that_is_no_number_is_refused_by_row_and_item(value: float, block: int | None) -> None:
+    items = FILMS.clone()
+    items[2, 0] = value
+    with pytest.raises(ModelFault, match=f"row 0 scores item 2 with {value}"):
+        topk(FIRST, items, k=1, seen=[np.array([2])], block=block)
+    vectors = torch.ones(70, 2)
+    vectors[67, 1] = value
+    with pytest.raises(ModelFault, match="row 67 scores item 0 with"):
+        topk(vectors, FILMS, k=1, block=block)
 
 
-@pytest.mark.parametrize("item", [-1, 3])
-def test_seen_items_that_are_not_there_are_refused(item: int) -> None:
-    with pytest.raises(ModelFault, match=rf"row 1 has item {item}, which is not in the catalogue"):
-        topk(torch.ones(2, 1), torch.ones(3, 1), 1, seen=[np.array([0]), np.array([1, item])])
-    with pytest.raises(ModelFault, match="what 1 rows have seen, and there are 2"):
-        topk(torch.ones(2, 1), torch.ones(3, 1), 1, seen=[np.array([0])])
+def test_numbers_whose_product_is_none_are_refused() -> None:
+    with pytest.raises(ModelFault, match="row 0 scores item 0 with inf.*far too large"):
+        topk(FIRST * 1e30, FILMS * 1e30, k=1)
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_scores_that_are_not_finite_are_refused_by_name(value: float) -> None:
-    items = torch.ones(100, 1)
-    items[70] = value
-    with pytest.raises(ModelFault, match="row 0 scores item 70 with"):
-        topk(torch.ones(2, 1), items, 1, block=30, seen=[np.array([70]), np.array([], dtype=int)])
+@pytest.mark.parametrize("item", [4, -1])
+def test_seen_items_of_another_catalogue_are_refused_by_row(item: int) -> None:
+    seen = [np.array([0])] * 69 + [np.array([1, item])]
+    with pytest.raises(ModelFault, match=rf"row 69 has item {item}, which is not in the catalogue; its 4 items"):
+        topk(FIRST.repeat(70, 1), FILMS, k=1, seen=seen)
 
 
-def test_large_scores_whose_sum_overflows_are_fine() -> None:
-    found = topk(torch.ones(1, 1), torch.full((10, 1), 3e38), 2)
-    assert found.items.tolist() == list(range(10))
+def test_questions_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="k is 0"):
+        topk(FIRST, FILMS, k=0)
+    with pytest.raises(ValueError, match="block is 0"):
+        topk(FIRST, FILMS, k=1, block=0)
+    with pytest.raises(ModelFault, match=r"vectors are \(1, 2\) on cpu, items \(2, 4\)"):
+        topk(FIRST, FILMS.T, k=1)
+    with pytest.raises(ModelFault, match=r"bias is \(3,\)"):
+        topk(FIRST, FILMS, k=1, bias=torch.zeros(3))
+    with pytest.raises(ModelFault, match="what 2 rows have seen, and there are 1"):
+        topk(FIRST, FILMS, k=1, seen=[np.array([1])] * 2)
+    with pytest.raises(TypeError, match="float64"):  # codes are whole numbers
+        topk(FIRST, FILMS, k=1, seen=[np.array([1.5])])
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ModelFault, match=r"vectors are \(1, 2\) on cpu, items \(4, 3\)"):
-        topk(torch.ones(1, 2), torch.ones(4, 3), 1)
-    with pytest.raises(ModelFault, match=r"bias is \(3,\); each of 4 items needs one number"):
-        topk(torch.ones(1, 3), torch.ones(4, 3), 1, bias=torch.ones(3))
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same() -> None:
+    draw = torch.Generator().manual_seed(0)
+    vectors, items = (torch.randint(-4, 5, (n, 6), generator=draw).float() for n in (300, 20_000))
+    seen = [np.arange(row) for row in range(300)]
+    near, far = topk(vectors, items, 50, seen=seen), topk(vectors.cuda(), items.cuda(), 50, seen=seen)
+    assert listed(near) == listed(far)
+    assert listed(near) == listed(topk(vectors.cuda(), items.cuda(), 50, seen=seen, block=999))
