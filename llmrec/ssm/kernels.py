@@ -38,6 +38,8 @@ def fits(name: Kernel, x: Tensor) -> bool:
     """Whether a kernel takes this tensor, which lies (b, l, channels) for `conv`; a step, only without gradients."""
     if backend() == "torch" or not on_gpu(x) or x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
+    if not x.numel():  # CUDA starts no kernel on nothing
+        return False
     if name == "step" and torch.is_grad_enabled():
         return False
     if name == "conv" and x.shape[-1] % 8:
@@ -53,8 +55,9 @@ def ssd_extend(
     state: Tensor | None, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, starts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """`llmrec.ssm.ssd.extend` for one position or more."""
+    x, b, c = (t.to(dt.dtype) for t in (x, b, c))  # as in torch: half precision loses a history's digits
     y, state = _called(
-        "ssd", x, dt, a, b.to(x.dtype)[:, :, None], c.to(x.dtype)[:, :, None], CHUNK,
+        "ssd", x, dt, a, b[:, :, None], c[:, :, None], CHUNK,
         initial_states=state, seq_idx=_index(starts), return_final_states=True,
     )  # fmt: skip
     return y, state
@@ -73,7 +76,7 @@ def scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor
 
     The state carries no gradient.
     """
-    dt, b, c = (t.to(x.dtype) for t in (dt, b, c))
+    x, b, c = (t.to(dt.dtype) for t in (x, b, c))
     y, state = _called("scan", x.mT, dt.mT, a.float(), b.mT, c.mT, return_last_state=True)
     return y.mT, state.detach()
 
@@ -98,6 +101,7 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor, history: Tensor | None = None)
 def _stepped(
     state: Tensor, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
+    x, b, c = (t.to(dt.dtype) for t in (x, b, c))
     state = state.clone(memory_format=torch.contiguous_format)  # the kernel writes into it
     # A bias of zeros: 2.3.2 takes its strides without asking whether there is one.
     y = _called("step", state, x, dt, a, b, c, dt_bias=bias)

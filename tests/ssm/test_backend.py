@@ -206,6 +206,7 @@ def test_numbers_that_the_kernels_do_not_know_go_by_torch(installed: None) -> No
     assert kernels.fits("ssd", torch.zeros(2, 3, 8))
     assert not kernels.fits("ssd", torch.zeros(2, 3, 8, dtype=torch.double))
     assert not kernels.fits("conv", torch.zeros(2, 3, 7))
+    assert not kernels.fits("conv", torch.zeros(0, 3, 8))
     assert not kernels.fits("step", torch.zeros(2, 8))  # a step has no gradient
     with torch.no_grad():
         assert kernels.fits("step", torch.zeros(2, 8))
@@ -241,6 +242,17 @@ def test_the_dual_by_the_kernel_is_the_dual(carried: bool, packed: bool, install
         assert ("Chunked" in y.grad_fn.name()) == (wish == "torch")
     for one, other in zip(*heard, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_kernels_keep_the_steps_precision(installed: None) -> None:
+    x, dt, a, b, c, _, starts = inputs()
+    y, end = ssd.extend(None, x.bfloat16(), dt, a, b.bfloat16(), c.bfloat16(), starts=starts)
+    assert y.dtype == end.dtype == torch.float32
+    y, end = kernels.scan(x.flatten(2).bfloat16(), dt.repeat(1, 1, 4), -torch.ones(12, 5), b.bfloat16(), c.bfloat16())
+    assert y.dtype == end.dtype == torch.float32
+    with torch.no_grad():
+        y, _ = ssd.step(end.new_zeros(2, 3, 4, 5), x[:, 0].bfloat16(), dt[:, 0], a, b[:, 0], c[:, 0])
+    assert y.dtype == torch.float32
 
 
 def test_a_step_by_the_kernel_is_a_step_and_leaves_the_given_state(installed: None) -> None:
