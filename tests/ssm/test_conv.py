@@ -80,15 +80,21 @@ def test_a_row_without_anything_real_keeps_what_it_had() -> None:
 )
 def test_packed_users_are_each_user_alone(lengths: list[int], channels: int, taps: int, padding: int) -> None:
     draw, ends = torch.Generator().manual_seed(0), torch.tensor(lengths).cumsum(0).tolist()
-    x, given_ = (torch.randn(1, size, channels, generator=draw) for size in (ends[-1] + padding, taps - 1))
-    weight, bias = torch.randn(channels, taps, generator=draw), torch.randn(channels, generator=draw)
+    sizes = (1, ends[-1] + padding, channels), (channels, taps), (channels,), (1, taps - 1, channels)
+    *leaves, given_ = (torch.randn(size, generator=draw, dtype=torch.double).requires_grad_() for size in sizes)
+    (x, weight, bias), loss = leaves, torch.zeros((), dtype=torch.double)
     starts = torch.zeros(1, x.shape[1], dtype=torch.bool)
     starts[0, [0, *ends[:-1]]] = True
     packed, kept = conv(given_, x, weight, bias, torch.tensor(ends[-1:]), starts)
     for end, length in zip(ends, lengths, strict=True):
         alone, state = conv(None, x[:, end - length : end], weight, bias)
         torch.testing.assert_close(packed[:, end - length : end], alone)
+        loss = loss + alone.square().sum()
     torch.testing.assert_close(kept, state)
+    wanted = torch.autograd.grad(loss + state.sum(), leaves)
+    found = torch.autograd.grad(packed[:, : ends[-1]].square().sum() + kept.sum(), leaves)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("packed", [False, True])

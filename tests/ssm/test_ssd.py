@@ -92,16 +92,20 @@ def test_packed_histories_begin_anew_in_any_chunking(
 @settings(max_examples=40, deadline=None)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=st.integers(0, 9))
 def test_users_in_one_row_are_each_user_alone(lengths: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(1, sum(lengths), seed=seed)
-    ends = torch.tensor(lengths).cumsum(0)
+    x, dt, a, b, c = leaves = [t.double().requires_grad_() for t in inputs(1, sum(lengths), seed=seed)]
+    ends, loss = torch.tensor(lengths).cumsum(0), x.new_zeros(())
     starts = torch.zeros(1, sum(lengths), dtype=torch.bool)
     starts[0, ends - torch.tensor(lengths)] = True
-    packed, end = ssd.extend(torch.full((1, 3, 4, 5), 9.0), x, dt, a, b, c, starts=starts)
+    packed, end = ssd.extend(x.new_full((1, 3, 4, 5), 9), x, dt, a, b, c, starts=starts)
     for stop, length in zip(ends.tolist(), lengths, strict=True):
         user = slice(stop - length, stop)
         alone, state = ssd.extend(None, x[:, user], dt[:, user], a, b[:, user], c[:, user])
-        torch.testing.assert_close(packed[:, user], alone, **CLOSE)
-    torch.testing.assert_close(end, state, **CLOSE)
+        torch.testing.assert_close(packed[:, user], alone)
+        loss = loss + alone.square().sum()
+    torch.testing.assert_close(end, state)
+    wanted = torch.autograd.grad(loss + state.sum(), leaves)
+    for one, other in zip(torch.autograd.grad(packed.square().sum() + end.sum(), leaves), wanted, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("border", [5, 32, 37, 64])
