@@ -27,15 +27,16 @@ Letters of shapes:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STEP = {"cpu": 1 << 16, "cuda": 1 << 22}
-"""Numbers of state that a step takes at once, where there are so many: on a processor, what a core's cache holds."""
+STEP = {"cpu": (1 << 15) - 1, "cuda": 1 << 22}
+"""Numbers of state that a step takes at once, where there are so many. On a processor a core's cache holds them, and
+torch takes an operation on fewer than 32,768 by one thread: to wake another costs more than it saves."""
 LOG2E = math.log2(math.e)
 
 
@@ -188,16 +189,22 @@ class _Lanes(NamedTuple):
     stays: Tensor | None  # (q, s, 1, 1)  0 where another history begins, else 1
     chunks: int  # w
 
-    def decay(self, i: int, out: Tensor) -> Tensor:
-        """How much of the state before position i of each chunk is left at it, written to `out` (s, n, e)."""
-        torch.mul(self.dt[i], self.rates, out=out).exp2_()
-        return out if self.stays is None else out.mul_(self.stays[i])
+    def positions(self) -> Iterable[Sequence[Any]]:
+        """dt, dt x, B and `stays`, each position by position: to cut them at every step takes as long as the step."""
+        stays = [None] * len(self.x) if self.stays is None else self.stays.unbind()
+        return self.dt.unbind(), self.said.unbind(), self.b.unbind(), stays
+
+    def decay(self, dt: Tensor, stays: Tensor | None, out: Tensor) -> Tensor:
+        """How much of the state before a position of each chunk is left at it, written to `out` (s, n, e)."""
+        torch.mul(dt, self.rates, out=out).exp2_()
+        return out if stays is None else out.mul_(stays)
 
     def passed(self) -> Tensor:
         """How much of the state before each chunk is left after it: (r, w, n, e)."""
         share = (self.dt.sum(0) * self.rates).exp2_()
         share = share if self.stays is None else share.mul_(self.stays.amin(0))
-        return share.unflatten(0, (-1, self.chunks))
+        passed: Tensor = share.unflatten(0, (-1, self.chunks))
+        return passed
 
 
 def _entered(lanes: _Lanes, before: Tensor) -> Tensor:
@@ -206,8 +213,8 @@ def _entered(lanes: _Lanes, before: Tensor) -> Tensor:
         return before[:, None].clone(memory_format=torch.contiguous_format)
     left = before.new_zeros(lanes.x.shape[1], *lanes.a.shape)
     decay = torch.empty_like(left)
-    for i in range(len(lanes.x)):
-        left.mul_(lanes.decay(i, decay)).addcmul_(lanes.b[i], lanes.said[i])
+    for dt, said, b, stays in zip(*lanes.positions(), strict=True):
+        left.mul_(lanes.decay(dt, stays, decay)).addcmul_(b, said)
     left, passed = left.unflatten(0, (-1, lanes.chunks)), lanes.passed()
     entered = torch.empty_like(left)
     entered[:, 0] = before
@@ -218,13 +225,13 @@ def _entered(lanes: _Lanes, before: Tensor) -> Tensor:
 
 def _outputs(lanes: _Lanes, hidden: Tensor) -> Tensor:
     """The outputs (q, s, e); takes the states `hidden` (s, n, e) on to the chunks' ends, where they stand."""
-    y = torch.empty_like(lanes.said)
-    decay = torch.empty_like(hidden)
-    for i in range(len(y)):
-        hidden.mul_(lanes.decay(i, decay)).addcmul_(lanes.b[i], lanes.said[i])
-        if lanes.c is not None:
-            torch.bmm(lanes.c[i].mT, hidden, out=y[i])
-    return y[:, :, 0]
+    decay, q = torch.empty_like(hidden), len(lanes.x)
+    states = hidden.expand(q, *hidden.shape) if lanes.c is None else hidden.new_empty(q, *hidden.shape)
+    before = hidden
+    for dt, said, b, stays, after in zip(*lanes.positions(), states.unbind(), strict=True):
+        before = torch.mul(before, lanes.decay(dt, stays, decay), out=after).addcmul_(b, said)
+    hidden.copy_(before)
+    return lanes.x if lanes.c is None else _product(lanes.c.mT, states)[:, :, 0]
 
 
 def _gradients(
@@ -237,23 +244,25 @@ def _gradients(
     q, s, _ = lanes.x.shape
     states, decay = entered.new_empty(q + 1, s, *lanes.a.shape), entered.new_empty(q, s, *lanes.a.shape)
     states[0] = entered.flatten(0, 1)
-    for i in range(q):
-        torch.mul(lanes.decay(i, decay[i]), states[i], out=states[i + 1]).addcmul_(lanes.b[i], lanes.said[i])
-    by_each = None if by_y is None else by_y[:, :, None]  # (q, s, 1, e)
-    by_hidden = _exits(lanes, decay, by_each, by_after).flatten(0, 1)  # (s, n, e)
+    hidden, decays = states.unbind(), decay.unbind()
+    for i, (dt, said, b, stays) in enumerate(zip(*lanes.positions(), strict=True)):
+        torch.mul(hidden[i], lanes.decay(dt, stays, decays[i]), out=hidden[i + 1]).addcmul_(b, said)
+    by_each = None if by_y is None or lanes.c is None else by_y[:, :, None]  # (q, s, 1, e)
+    by_c = None if by_each is None else _product(states[1:], by_each.mT)
+    by_hidden = _exits(lanes, decays, by_each, by_after).flatten(0, 1)  # (s, n, e)
     by_rates, by_log = torch.zeros_like(by_hidden), torch.empty_like(by_hidden)
-    by_said, by_dt = torch.empty_like(lanes.x), torch.empty_like(lanes.x)
-    by_b, by_c = torch.empty_like(lanes.b), None if lanes.c is None else torch.empty_like(lanes.c)
+    by_dt = torch.empty_like(lanes.x)
     for i in reversed(range(q)):
-        if lanes.c is not None and by_each is not None and by_c is not None:
-            by_hidden.addcmul_(lanes.c[i], by_each[i])
-            torch.bmm(states[i + 1], by_each[i].mT, out=by_c[i])
-        torch.bmm(lanes.b[i].mT, by_hidden, out=by_said[i, :, None])
-        torch.bmm(by_hidden, lanes.said[i].mT, out=by_b[i])
-        by_hidden.mul_(decay[i])
-        torch.mul(by_hidden, states[i], out=by_log)
+        # A position's state is needed no more, its gradient below: it takes the place.
+        if lanes.c is not None and by_each is not None:
+            torch.addcmul(by_hidden, lanes.c[i], by_each[i], out=hidden[i + 1])
+        else:
+            hidden[i + 1].copy_(by_hidden)
+        torch.mul(hidden[i + 1], decays[i], out=by_hidden)
+        torch.mul(by_hidden, hidden[i], out=by_log)
         by_rates.addcmul_(by_log, lanes.dt[i])
         torch.sum(by_log.mul_(lanes.a), 1, out=by_dt[i])
+    by_said, by_b = _product(lanes.b.mT, states[1:])[:, :, 0], _product(states[1:], lanes.said.mT)
     by_a += by_rates.sum(0)
     by_dt.addcmul_(by_said, lanes.x)
     by_x = by_said.mul_(lanes.dt[:, :, 0])
@@ -261,14 +270,20 @@ def _gradients(
     return (by_x, by_dt, by_b[..., 0], None if by_c is None else by_c[..., 0]), before
 
 
-def _exits(lanes: _Lanes, decay: Tensor, by_y: Tensor | None, by_after: Tensor) -> Tensor:
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Of every position's matrices, a whole chunk at a time: a product's threads are not woken at every step."""
+    product: Tensor = torch.bmm(one.flatten(0, 1), other.flatten(0, 1)).unflatten(0, one.shape[:2])
+    return product
+
+
+def _exits(lanes: _Lanes, decays: Sequence[Tensor], by_y: Tensor | None, by_after: Tensor) -> Tensor:
     """The gradients of the states that chunks end in, (r, w, n, e), as far as they are heard after their chunk."""
     if lanes.chunks == 1:
         return by_after[:, None].clone(memory_format=torch.contiguous_format)
-    given = torch.zeros_like(decay[0])
+    given = torch.zeros_like(decays[0])
     if by_y is not None and lanes.c is not None:
-        for i in reversed(range(len(decay))):
-            given.addcmul_(lanes.c[i], by_y[i]).mul_(decay[i])
+        for i in reversed(range(len(decays))):
+            given.addcmul_(lanes.c[i], by_y[i]).mul_(decays[i])
     given, passed = given.unflatten(0, (-1, lanes.chunks)), lanes.passed()
     exits = torch.empty_like(given)
     exits[:, -1] = by_after
@@ -308,7 +323,8 @@ def _lanes(
 
 def _split(t: Tensor, wave: slice, chunk: int) -> Tensor:
     """A block's wave, positions first: a view of (r, l, ...) as (q, r, w, ...)."""
-    return t.unflatten(1, (-1, chunk))[:, wave].movedim(2, 0)
+    split: Tensor = t.unflatten(1, (-1, chunk))[:, wave].movedim(2, 0)
+    return split
 
 
 def _together(t: Tensor, rows: slice, wave: slice, chunk: int) -> Tensor:

@@ -299,11 +299,13 @@ def test_steep_decay_over_a_long_history_stays_finite_and_so_do_gradients() -> N
 
 
 def test_a_history_takes_steps_by_the_square_root_of_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = []
-    decay = selective_scan._Lanes.decay
-    monkeypatch.setattr(
-        selective_scan._Lanes, "decay", lambda lanes, i, out: [steps.append(i), decay(lanes, i, out)][1]
-    )
+    steps, decay = [], selective_scan._Lanes.decay
+
+    def counted(lanes: selective_scan._Lanes, *position: Tensor) -> Tensor:
+        steps.append(position)
+        return decay(lanes, *position)
+
+    monkeypatch.setattr(selective_scan._Lanes, "decay", counted)
     given_ = [t.requires_grad_() for t in inputs(1, 2500)]
     selective_scan.parallel(*given_).sum().backward()
     assert len(steps) <= 6 * 50
