@@ -8,6 +8,7 @@ Letters of shapes: b rows, v items, d width, w scores a row in one block, g item
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -177,8 +178,9 @@ def _score(out: Tensor, vectors: Tensor, items: Tensor, bias: Tensor | None, sta
     torch.mm(vectors, some.T, out=out)
     if bias is not None:
         out += bias[start : start + out.shape[1]]
-    if not bool((out.amin() > -torch.inf) & (out.amax() < torch.inf)):  # false of nan, too
-        row, item = (~out.isfinite()).nonzero()[0].tolist()
+    if math.isfinite(out.sum()):  # the quickest look: whatever is not finite makes the sum so, and seldom a large one
+        return
+    for row, item in (~out.isfinite()).nonzero()[:1].tolist():
         raise ModelFault(
             f"topk: row {first + row} scores item {start + item} with {out[row, item]}; an order needs finite scores. "
             "Look for values in the row's vector, or in the item's, that are not finite or far too large."
@@ -187,6 +189,8 @@ def _score(out: Tensor, vectors: Tensor, items: Tensor, bias: Tensor | None, sta
 
 def _above(kept: list[Entries], bound: Tensor) -> Entries:
     """The entries that the bound, which only rises, has not left behind."""
+    if len(kept) == 1:
+        return kept[0]
     rows, items, scores = (torch.cat(parts) for parts in zip(*kept, strict=True))
     wanted = scores >= bound[rows]
     return rows[wanted], items[wanted], scores[wanted]

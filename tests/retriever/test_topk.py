@@ -133,6 +133,10 @@ def test_a_score_that_is_no_number_is_refused_by_row_and_item(value: float, bloc
         topk(vectors, FILMS, k=1, block=block)
 
 
+def test_large_scores_are_numbers_even_where_their_sum_is_none() -> None:
+    assert topk(FIRST, FILMS * 3e37, k=1).items.tolist() == [1]
+
+
 def test_numbers_whose_product_is_none_are_refused() -> None:
     with pytest.raises(ModelFault, match="row 0 scores item 0 with inf.*far too large"):
         topk(FIRST * 1e30, FILMS * 1e30, k=1)
