@@ -47,6 +47,7 @@ class Retriever(Network):
     def __init__(self, n_items: int, section: Section) -> None:
         super().__init__(n_items, section)
         self._named: tuple[tuple[int, ...], str] | None = None
+        self._weights = tuple(self.parameters())  # walking through the modules takes longer than an event's products
 
     def scores(self, contexts: Sequence[np.ndarray], times: Times = None) -> np.ndarray:
         """One row a history, one column an item: (b, v) float32, higher is better. Raises ModelFault as `vectors`."""
@@ -145,7 +146,7 @@ class Retriever(Network):
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that say which weights these are."""
-        versions = tuple(weight._version for weight in self.parameters())  # grows when a tensor is written to
+        versions = tuple(weight._version for weight in self._weights)  # grows when a tensor is written to
         if self._named is None or self._named[0] != versions:
             digest = hashlib.sha256()
             for name, weight in self.state_dict().items():
