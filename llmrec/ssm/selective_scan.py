@@ -34,6 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llmrec.ssm import kernels
+
 STEP = {"cpu": (1 << 15) - 1, "cuda": 1 << 22}
 """Numbers of state that a step takes at once, where there are so many. On a processor a core's cache holds them, and
 torch takes an operation on fewer than 32,768 by one thread: to wake another costs more than it saves."""
@@ -49,6 +51,8 @@ def parallel(
     changes no output before it. A position with dt = 0 leaves no trace. `chunk` is how many positions at most go
     between states that are kept; left out, about sqrt(l).
     """
+    if starts is None and x.shape[1] > 1 and kernels.fits("scan", x):
+        return kernels.scan(x, dt, a, b, c)[0]
     return extend(None, x, dt, a, b, c, starts=starts, chunk=chunk)[0]
 
 
@@ -85,6 +89,8 @@ def step(state: Tensor, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) 
 
     x and dt: (b, e); b and c: (b, n).
     """
+    if kernels.fits("step", x):
+        return kernels.scan_step(state, x, dt, a, b, c)
     state = state * (dt[..., None] * a).exp() + (x * dt)[..., None] * b[:, None]
     return (state @ c[..., None])[..., 0], state
 
