@@ -229,9 +229,9 @@ class Retriever(Network):
             some = [h[cut] for h in histories]
             when = None if times is None else [t[: len(h)][cut] for t, h in zip(times, histories, strict=True)]
             codes, layout = self._read(some, when, state.clock.tolist(), begin=new and start == 0)
-            assert layout.lengths is not None
             vectors, layers = self.extend(codes, state.layers, layout)
-            vectors = torch.where((layout.lengths > 0)[:, None], vectors, state.vectors)
+            if layout.lengths is not None:
+                vectors = torch.where((layout.lengths > 0)[:, None], vectors, state.vectors)
             clock = state.clock
             if when is not None:
                 last = [t[-1] if len(t) else was for t, was in zip(when, clock.tolist(), strict=True)]
@@ -254,7 +254,9 @@ class Retriever(Network):
             ]
             nothing = np.zeros(len(first[0]), dtype=np.float32)
             waits = padded([np.concatenate([nothing, wait]) for wait in waited], dtype=np.float32)[0]
-        return codes.to(self.device), Layout(lengths, gaps=waits).to(self.device)
+        # Where nothing is padding nothing needs to be told apart, which is much of the work of one event.
+        even = codes.shape[1] > 0 and bool((lengths == codes.shape[1]).all())
+        return codes.to(self.device), Layout(None if even else lengths, gaps=waits).to(self.device)
 
     def _check(self, histories: Sequence[np.ndarray], times: Times, *, new: bool = True) -> None:
         for row, history in enumerate(map(np.asarray, histories)):
