@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from llmrec.ssm import selective_scan
+from llmrec.ssm import selective_scan, tiles
 from llmrec.ssm.conv import conv
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -69,7 +71,7 @@ def test_any_chunking_gives_the_numbers_of_the_definition(rows: int, length: int
 
 @pytest.mark.parametrize("step", [1, 100, 10_000])
 def test_a_long_history_keeps_its_digits(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(selective_scan.STEP, "cpu", step)
+    monkeypatch.setitem(tiles.STEP, "cpu", step)
     x, dt, a, b, c = inputs(1, 2000, channels=4)
     given_ = x, dt / 10, a / 10, b, c
     wanted, ends = by_hand(*given_)
@@ -96,7 +98,7 @@ def test_packed_histories_begin_anew_in_any_chunking(
     state = torch.randn(rows, 6, 5, generator=draw) if carried else None
     wanted, ends = by_hand(*given_, starts, state)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(selective_scan.STEP, "cpu", step)
+        patch.setitem(tiles.STEP, "cpu", step)
         y, end = selective_scan.extend(state, *given_, starts=starts, chunk=chunk)
     torch.testing.assert_close(y, wanted, **CLOSE)
     torch.testing.assert_close(end, ends, **CLOSE)
@@ -121,7 +123,7 @@ def test_users_in_one_row_are_each_user_alone(lengths: list[int], seed: int) -> 
 @pytest.mark.parametrize("step", [1, 10_000])
 def test_not_a_digit_leaks_from_one_user_to_the_next(border: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the first user's inputs and gradients are, the second's outputs, state and gradients are the same."""
-    monkeypatch.setitem(selective_scan.STEP, "cpu", step)
+    monkeypatch.setitem(tiles.STEP, "cpu", step)
     (x, dt, a, b, c), starts = inputs(2, 70), torch.zeros(2, 70, dtype=torch.bool)
     starts[:, border] = True
     by_y, heard = torch.randn(2, 70, 6, generator=torch.Generator().manual_seed(1)), []
@@ -212,7 +214,7 @@ def test_rows_may_be_done_in_any_company(rows: int, step: int, seed: int) -> Non
 
     alone = [all_of(slice(row, row + 1)) for row in range(rows)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(selective_scan.STEP, "cpu", step)
+        patch.setitem(tiles.STEP, "cpu", step)
         together = all_of(slice(None))
     for one, others in zip(together, zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(one, torch.cat(others), **CLOSE)
@@ -228,7 +230,7 @@ def test_gradients_are_those_of_the_definition(
     x, dt, a, b, c = (t.double().requires_grad_() for t in inputs(2, 7, channels=2, numbers=2))
     starts = torch.tensor([[0, 0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 1, 0]], dtype=torch.bool) if packed else None
     state = torch.rand(2, 2, 2, dtype=torch.double, requires_grad=True) if carried else None
-    monkeypatch.setitem(selective_scan.STEP, "cpu", step)
+    monkeypatch.setitem(tiles.STEP, "cpu", step)
 
     def both(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
         return selective_scan.extend(state[0] if state else None, x, dt, a, b, c, starts=starts, chunk=chunk)
@@ -266,6 +268,11 @@ def test_no_rows_have_no_outputs() -> None:
     assert state.shape == (0, 6, 5)
 
 
+def test_no_history_has_no_last_output() -> None:
+    x, dt, a, b, c = inputs(2, 1)
+    assert torch.equal(selective_scan.last(x[:, :0], dt[:, :0], a, b[:, :0], c[:, 0]), torch.zeros(2, 6))
+
+
 def test_nothing_leaves_the_state_as_it_was() -> None:
     x, dt, a, b, c = inputs(2, 6)
     _, state = selective_scan.extend(None, x, dt, a, b, c)
@@ -299,16 +306,17 @@ def test_steep_decay_over_a_long_history_stays_finite_and_so_do_gradients() -> N
 
 
 def test_a_history_takes_steps_by_the_square_root_of_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps, decay = [], selective_scan._Lanes.decay
+    steps: list[int] = []
 
-    def counted(lanes: selective_scan._Lanes, *position: Tensor) -> Tensor:
-        steps.append(position)
-        return decay(lanes, *position)
+    def counted(walk: Callable[..., Tensor], positions: Callable[..., int]) -> Callable[..., Tensor]:
+        return lambda *given_: [steps.append(positions(*given_)), walk(*given_)][1]  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(selective_scan._Lanes, "decay", counted)
+    monkeypatch.setattr(tiles, "_walk", counted(tiles._walk, lambda decay, states, state: len(decay)))
+    monkeypatch.setattr(tiles, "_left", counted(tiles._left, lambda tile, decay, added: len(decay)))
+    monkeypatch.setattr(tiles, "_carried", counted(tiles._carried, lambda first, left, passed: left.shape[1]))
     given_ = [t.requires_grad_() for t in inputs(1, 2500)]
     selective_scan.parallel(*given_).sum().backward()
-    assert len(steps) <= 6 * 50
+    assert 2500 < sum(steps) ** 2 < 10**2 * 2500
 
 
 @pytest.mark.oracle
