@@ -9,8 +9,9 @@
     transformer    torch's encoder layer: causal attention of two heads and a feed-forward of four times the width
 
 The sides take turns in one process, so that a busy machine slows all of them: in each round mambapy once, the others
-`repeats` times. Memory is managed as llmrec's commands have it (`llmrec.cli.machine`), for all sides alike. Each layer
-is in training mode without dropout, and its input wants a gradient. Seconds are medians over all rounds. mambapy and
+`repeats` times. Memory is managed as llmrec's commands have it (`llmrec.cli.machine`), for all sides alike: that helps
+mambapy most, which takes twice as long as torch comes (set any variable that begins with MALLOC_ to see). Each layer is
+in training mode without dropout, and its input wants a gradient. Seconds are medians over all rounds. mambapy and
 mamba1 get the same weights; their outputs and gradients are compared. Peak memory is that of one forward and backward
 in a process of its own, beyond what the process held just before. The last line is one JSON object; `ssd_vs_mambapy`
 and `mamba1_vs_mambapy` say how many times as fast as mambapy, `ssd_vs_transformer` is ssd's time over the
