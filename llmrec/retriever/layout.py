@@ -35,7 +35,7 @@ class Layout:
         return torch.arange(length, device=self.lengths.device) < self.lengths[:, None]
 
     def at_last(self, x: Tensor) -> Tensor:
-        """Each row's last real position of x (b, l, d): (b, d)."""
+        """Each row's last real position of x (b, l, ...): (b, ...)."""
         if self.lengths is None:
             return x[:, -1]
         return x[torch.arange(len(x), device=x.device), (self.lengths - 1).clamp(min=0)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llmrec.errors import ModelFault
 from llmrec.recipe.sections import Retriever as Section
-from llmrec.retriever.mixers.mamba1 import EXPAND, TAPS
+from llmrec.retriever.mixers.state_space import EXPAND, TAPS
 from llmrec.retriever.model import Retriever
 
 NAMES = {
@@ -28,9 +28,8 @@ def published(weights: Path | dict[str, Tensor]) -> Retriever:
     """The retriever that has these weights: a state dict of `mamba4rec.py`, or a safetensors file of one.
 
     Layers, width and state size are read off the shapes. Item code i is RecBole's id i + 1. Checkpoints that RecBole
-    pickles are not read; take their state dict out once, where you trust them:
-    `save_file(torch.load(path, weights_only=True)["state_dict"], "mamba4rec.safetensors")`. Raises ModelFault when the
-    file or a tensor is not what it should be.
+    pickles are not read: where you trust one, save the state dict in it as safetensors. Raises ModelFault when the file
+    or a tensor is not what it should be.
     """
     where: Path | str = weights if isinstance(weights, Path) else "weights"
     if isinstance(weights, Path):
@@ -52,5 +51,10 @@ def published(weights: Path | dict[str, Tensor]) -> Retriever:
         for theirs, mine in NAMES.items():
             if re.fullmatch(theirs, name):
                 ours[re.sub(theirs, mine, name)] = weight
+    known = {name for name in weights if name == ITEMS or any(re.fullmatch(theirs, name) for theirs in NAMES)}
+    if known != weights.keys():
+        raise ModelFault(
+            f"{where}: {min(weights.keys() - known)} is no tensor of Mamba4Rec; leave it out if it may be."
+        )
     model.take(ours, where)
     return model.eval()

@@ -109,6 +109,8 @@ def test_what_is_not_mamba4rec_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(b"broken")
     with pytest.raises(ModelFault, match="broken: no safetensors file"):
         published(tmp_path / "broken")
+    with pytest.raises(ModelFault, match="weights: output_bias is no tensor of Mamba4Rec"):
+        published(Published(1).state_dict() | {"output_bias": torch.zeros(41)})
     weights = Published(1).state_dict()
     weights["LayerNorm.bias"][3] = torch.nan
     with pytest.raises(ModelFault, match=r"norm_in\.bias holds values that are not finite"):

@@ -13,7 +13,7 @@ from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever.layout import PLAIN, Layout
 from llmrec.retriever.mixers.mixer import Mixer, MixerState
 
-BASE = 1_000.0  # of the rotations: the slowest pair turns about once in 6,000 positions
+BASE = 1_000.0  # of the rotations: of 32 channels the slowest pair turns once in some 4,000 positions
 
 
 class Attention(Mixer):
@@ -21,7 +21,7 @@ class Attention(Mixer):
 
     Where SASRec adds a vector for each place in its window, keys and queries are turned by their place (Su et al. 2021,
     arXiv 2104.09864): only distances count, so that a user can be followed past any window. What is remembered are the
-    keys and values of the last `max_length` - 1 items, fifty times what a state space keeps.
+    keys and values of the last `max_length` - 1 items: by default ten times the numbers that `SSD` keeps.
     """
 
     turns: Tensor

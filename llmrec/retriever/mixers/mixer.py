@@ -5,10 +5,8 @@ Letters of shapes: b rows, l positions, d width, h heads or channels.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from llmrec.retriever.layout import PLAIN, Layout
@@ -34,10 +32,3 @@ class Mixer(nn.Module, ABC):
     def last(self, x: Tensor, layout: Layout = PLAIN) -> Tensor:
         """As forward, at each row's last real position only: (b, d)."""
         return layout.at_last(self(x, layout))
-
-
-def dt_bias(channels: int, low: float, high: float) -> Tensor:
-    """Biases whose softplus is log-uniform in [low, high], one draw from each of `channels` equal parts of it."""
-    share = (torch.arange(channels) + torch.rand(channels)) / channels
-    dt = torch.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-    return dt + torch.log(-torch.expm1(-dt))  # the inverse of softplus

@@ -6,22 +6,22 @@ Letters of shapes: b rows, l positions, d width, e inner width, h heads, p chann
 from __future__ import annotations
 
 import math
+from types import ModuleType
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmrec.recipe.sections import Retriever as Section
-from llmrec.retriever.layout import PLAIN, Layout
-from llmrec.retriever.mixers.mixer import Mixer, MixerState, dt_bias
+from llmrec.retriever.layout import Layout
+from llmrec.retriever.mixers.mixer import MixerState
+from llmrec.retriever.mixers.state_space import EXPAND, TAPS, StateSpace, first_gap, first_steps
 from llmrec.ssm import ssd
 from llmrec.ssm.conv import conv
 
-EXPAND = 2
-TAPS = 4
 
-
-class SSD(Mixer):
+class SSD(StateSpace):
     """Mamba-2's mixer: a gate, a short convolution, and a state space whose step size depends on the item.
 
     Laid out as in Dao and Gu 2024 (arXiv 2405.21060), B and C shared by all heads. Two things differ from language
@@ -31,6 +31,8 @@ class SSD(Mixer):
     (`dt_init: zero`). With a clock, a head's step also grows with the time since the item before (TiM4Rec's idea,
     without its fixed length).
     """
+
+    recurrence: ClassVar[ModuleType] = ssd
 
     def __init__(self, section: Section) -> None:
         super().__init__()
@@ -43,9 +45,8 @@ class SSD(Mixer):
         channels = inner + 2 * self.n
         self.conv_weight = nn.Parameter(torch.empty(channels, TAPS).uniform_(-1, 1) / math.sqrt(TAPS))
         self.conv_bias = nn.Parameter(torch.zeros(channels))
-        drawn = dt_bias(self.h, 1 / section.max_length, 1.0)
-        self.dt_bias = nn.Parameter(drawn if section.dt_init == "log_uniform" else torch.zeros(self.h))
-        self.gap = nn.Parameter(torch.zeros(self.h)) if section.time_scale is not None else None
+        self.dt_bias = nn.Parameter(first_steps(self.h, section))
+        self.gap = first_gap(self.h, section)
         self.A_log = nn.Parameter(torch.zeros(self.h))
         self.D = nn.Parameter(torch.ones(self.h))
         self.norm = nn.RMSNorm(inner, eps=1e-5)
@@ -56,29 +57,12 @@ class SSD(Mixer):
         zeros = self.conv_bias.new_zeros
         return zeros(rows, TAPS - 1, len(self.conv_bias)), zeros(rows, self.h, self.p, self.n)
 
-    def extend(self, x: Tensor, state: MixerState | None, layout: Layout = PLAIN) -> tuple[Tensor, MixerState]:
-        before, hidden = state if state is not None else (None, None)
-        z, x, b, c, dt, after = self._heard(x, before, layout)
-        y, hidden = ssd.extend(hidden, x, dt, -self.A_log.exp(), b, c, starts=layout.starts)
-        return self._said(y, x, z), (after, hidden)
-
-    def last(self, x: Tensor, layout: Layout = PLAIN) -> Tensor:
-        z, x, b, c, dt, _ = self._heard(x, None, layout)
-        y = ssd.last(x, dt, -self.A_log.exp(), b, layout.at_last(c))  # (b, h, p)
-        return self._said(y, layout.at_last(x.flatten(2)).unflatten(-1, (self.h, self.p)), layout.at_last(z))
-
     def _heard(self, x: Tensor, before: Tensor | None, layout: Layout) -> tuple[Tensor, ...]:
         """What the recurrence runs on: z (b, l, e), x (b, l, h, p), B and C (b, l, n), dt (b, l, h); the next taps."""
         z, xbc, dt = self.in_proj(x).split(self.sizes, -1)
         xbc, after = conv(before, xbc, self.conv_weight, self.conv_bias, layout.lengths, layout.starts)
         x, b, c = F.silu(xbc).split([self.sizes[0], self.n, self.n], -1)
-        dt = dt + self.dt_bias
-        if self.gap is not None and layout.gaps is not None:
-            dt = dt + layout.gaps[..., None] * self.gap
-        dt = F.softplus(dt)
-        real = layout.real(dt.shape[1])
-        if real is not None:
-            dt = dt * real[..., None]
+        dt = self._steps(dt + self.dt_bias, layout)
         return z, x.unflatten(-1, (self.h, self.p)), b, c, dt, after
 
     def _said(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
