@@ -12,36 +12,9 @@ from torch import Tensor, nn
 
 from llmrec.ssm import selective_scan, tiles
 from llmrec.ssm.conv import conv
-
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def inputs(rows: int, length: int, channels: int = 6, numbers: int = 5, seed: int = 0) -> Inputs:
-    """x, dt, a, b, c: step sizes from 0 to 1, decay rates from slow to a language model's fastest."""
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, length, channels, generator=draw)
-    dt = torch.rand(rows, length, channels, generator=draw)
-    a = -torch.logspace(-2, 1.2, channels * numbers)[torch.randperm(channels * numbers, generator=draw)]
-    b, c = torch.randn(2, rows, length, numbers, generator=draw)
-    return x, dt, a.view(channels, numbers), b, c
-
-
-def by_hand(
-    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, starts: Tensor | None = None, state: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The definition, in double precision: one position after another."""
-    x, dt, a, b, c = (t.double() for t in (x, dt, a, b, c))
-    state = x.new_zeros(len(x), *a.shape) if state is None else state.double().clone()
-    heard = []
-    for t in range(x.shape[1]):
-        for row in range(len(x)):
-            if starts is not None and starts[row, t]:
-                state[row] = 0
-            decay = torch.exp(dt[row, t, :, None] * a)
-            state[row] = decay * state[row] + torch.outer(dt[row, t] * x[row, t], b[row, t])
-        heard.append(torch.einsum("ben,bn->be", state, c[:, t]))
-    return torch.stack(heard, 1).float(), state.float()
+from tests.ssm.recurrences import CLOSE
+from tests.ssm.recurrences import scan_by_hand as by_hand
+from tests.ssm.recurrences import scan_inputs as inputs
 
 
 def test_one_item_is_heard_as_it_was_said() -> None:
@@ -56,17 +29,6 @@ def test_each_number_of_the_state_fades_at_its_own_rate() -> None:
     since = torch.tensor([0.0, 0.5, 0.75])
     y = selective_scan.parallel(x, dt, a, ones, ones)
     assert y.flatten() == pytest.approx(torch.exp(-2 * since) + torch.exp(-0.1 * since))
-
-
-@settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 3), length=st.integers(1, 40), chunk=st.integers(1, 50), seed=st.integers(0, 9))
-def test_any_chunking_gives_the_numbers_of_the_definition(rows: int, length: int, chunk: int, seed: int) -> None:
-    given_ = inputs(rows, length, seed=seed)
-    wanted, ends = by_hand(*given_)
-    y, state = selective_scan.extend(None, *given_, chunk=chunk)
-    torch.testing.assert_close(y, wanted, **CLOSE)
-    torch.testing.assert_close(state, ends, **CLOSE)
-    torch.testing.assert_close(selective_scan.parallel(*given_, chunk=chunk), wanted, **CLOSE)
 
 
 @pytest.mark.parametrize("step", [1, 100, 10_000])
@@ -142,17 +104,6 @@ def test_not_a_digit_leaks_from_one_user_to_the_next(border: int, step: int, mon
         assert torch.equal(one, other)
 
 
-@settings(max_examples=40, deadline=None)
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4), seed=st.integers(0, 9))
-def test_the_last_output_alone_is_the_last_output(lengths: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(len(lengths), 45, seed=seed)
-    ends, rows = torch.tensor(lengths) - 1, torch.arange(len(lengths))
-    real = (torch.arange(45) <= ends[:, None])[..., None]
-    wanted = selective_scan.parallel(x, dt * real, a, b, c)[rows, ends]
-    loud = x.masked_fill(~real, 1e6), dt * real, a, b.masked_fill(~real, 1e6)
-    torch.testing.assert_close(selective_scan.last(*loud, c[rows, ends]), wanted, **CLOSE)
-
-
 def test_the_last_output_has_the_gradient_of_the_last_output() -> None:
     given_ = [t.requires_grad_() for t in inputs(2, 30)]
     *most, c = given_
@@ -160,44 +111,6 @@ def test_the_last_output_has_the_gradient_of_the_last_output() -> None:
     found = torch.autograd.grad(selective_scan.last(*most, c[:, -1]).square().sum(), given_)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
-
-
-@settings(max_examples=40, deadline=None)
-@given(cuts=st.lists(st.integers(0, 70), max_size=4), seed=st.integers(0, 9))
-def test_a_history_in_pieces_is_the_history(cuts: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(2, 70, seed=seed)
-    whole = selective_scan.parallel(x, dt, a, b, c)
-    state, heard = None, []
-    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 70], strict=True):
-        piece = slice(start, stop)
-        y, state = selective_scan.extend(state, x[:, piece], dt[:, piece], a, b[:, piece], c[:, piece])
-        heard.append(y)
-    torch.testing.assert_close(torch.cat(heard, 1), whole, **CLOSE)
-
-
-def test_step_by_step_is_the_history() -> None:
-    x, dt, a, b, c = inputs(3, 70)
-    state, heard = torch.zeros(3, 6, 5), []
-    for t in range(70):
-        y, state = selective_scan.step(state, x[:, t], dt[:, t], a, b[:, t], c[:, t])
-        heard.append(y)
-    whole, ends = selective_scan.extend(None, x, dt, a, b, c)
-    torch.testing.assert_close(torch.stack(heard, 1), whole, **CLOSE)
-    torch.testing.assert_close(state, ends, **CLOSE)
-
-
-@settings(max_examples=30, deadline=None)
-@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=4), seed=st.integers(0, 9))
-def test_padding_on_the_right_changes_nothing(lengths: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(len(lengths), 45, seed=seed)
-    real = (torch.arange(45) < torch.tensor(lengths)[:, None])[..., None]
-    y, ends = selective_scan.extend(None, x.masked_fill(~real, 1e6), dt * real, a, b, c)
-    for row, length in enumerate(lengths):
-        alone, state = selective_scan.extend(
-            None, *(t[row : row + 1, :length] for t in (x, dt)), a, *(t[row : row + 1, :length] for t in (b, c))
-        )
-        torch.testing.assert_close(y[row : row + 1, :length], alone, **CLOSE)
-        torch.testing.assert_close(ends[row : row + 1], state, **CLOSE)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,39 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from llmrec.ssm import dual, ssd
-
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def inputs(rows: int, length: int, heads: int = 3, width: int = 4, numbers: int = 5, seed: int = 0) -> Inputs:
-    """x, dt, a, b, c: step sizes from 0 to 1, decay rates from slow to a language model's fastest."""
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, length, heads, width, generator=draw)
-    dt = torch.rand(rows, length, heads, generator=draw)
-    a = -torch.logspace(-2, 1.2, heads)
-    b, c = torch.randn(2, rows, length, numbers, generator=draw)
-    return x, dt, a, b, c
-
-
-def by_hand(
-    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, starts: Tensor | None = None, state: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The definition, in double precision: one position after another."""
-    x, dt, a, b, c = (t.double() for t in (x, dt, a, b, c))
-    nothing = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[-1])
-    state = nothing if state is None else state.double().clone()
-    heard = []
-    for t in range(x.shape[1]):
-        for row in range(x.shape[0]):
-            if starts is not None and starts[row, t]:
-                state[row] = 0
-            for head in range(x.shape[2]):
-                decay = torch.exp(dt[row, t, head] * a[head])
-                spoken = dt[row, t, head] * torch.outer(x[row, t, head], b[row, t])
-                state[row, head] = decay * state[row, head] + spoken
-        heard.append(torch.einsum("bhpn,bn->bhp", state, c[:, t]))
-    return torch.stack(heard, 1).float(), state.float()
+from tests.ssm.recurrences import CLOSE
+from tests.ssm.recurrences import ssd_by_hand as by_hand
+from tests.ssm.recurrences import ssd_inputs as inputs
 
 
 def test_one_item_is_heard_as_it_was_said() -> None:
@@ -55,17 +25,6 @@ def test_what_was_said_long_ago_fades_by_the_sum_of_the_steps() -> None:
     ones = torch.ones(1, 3, 1)
     y = ssd.parallel(x, ones * torch.tensor([1.0, 0.5, 0.25])[:, None], torch.tensor([-2.0]), ones, ones)
     assert y.flatten() == pytest.approx(torch.exp(-2 * torch.tensor([0.0, 0.5, 0.75])))
-
-
-@settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 3), length=st.integers(1, 40), chunk=st.integers(1, 50), seed=st.integers(0, 9))
-def test_any_chunking_gives_the_numbers_of_the_definition(rows: int, length: int, chunk: int, seed: int) -> None:
-    given_ = inputs(rows, length, seed=seed)
-    wanted, ends = by_hand(*given_)
-    y, state = ssd.extend(None, *given_, chunk=chunk)
-    torch.testing.assert_close(y, wanted, **CLOSE)
-    torch.testing.assert_close(state, ends, **CLOSE)
-    torch.testing.assert_close(ssd.parallel(*given_, chunk=chunk), wanted, **CLOSE)
 
 
 @settings(max_examples=60, deadline=None)
@@ -130,61 +89,12 @@ def test_not_a_digit_leaks_from_one_user_to_the_next(border: int) -> None:
         assert torch.equal(one, other)
 
 
-@settings(max_examples=40, deadline=None)
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4), seed=st.integers(0, 9))
-def test_the_last_output_alone_is_the_last_output(lengths: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(len(lengths), 45, seed=seed)
-    ends, rows = torch.tensor(lengths) - 1, torch.arange(len(lengths))
-    real = torch.arange(45) <= ends[:, None]
-    wanted = ssd.parallel(x, dt * real[..., None], a, b, c)[rows, ends]
-    loud = x.masked_fill(~real[..., None, None], 1e6), dt * real[..., None], a, b.masked_fill(~real[..., None], 1e6)
-    torch.testing.assert_close(ssd.last(*loud, c[rows, ends]), wanted, **CLOSE)
-
-
 def test_the_last_output_of_a_long_steep_history_is_finite() -> None:
     x, dt, a, b, c = (t.requires_grad_() for t in inputs(1, 300))
     y = ssd.last(x, dt * 50, a, b, c[:, -1])
     y.sum().backward()
     torch.testing.assert_close(y, ssd.parallel(x, dt * 50, a, b, c)[:, -1], **CLOSE)
     assert all(t.grad is not None and t.grad.isfinite().all() for t in (x, dt, a, b, c))
-
-
-@settings(max_examples=40, deadline=None)
-@given(cuts=st.lists(st.integers(0, 70), max_size=4), seed=st.integers(0, 9))
-def test_a_history_in_pieces_is_the_history(cuts: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(2, 70, seed=seed)
-    whole = ssd.parallel(x, dt, a, b, c)
-    state, heard = None, []
-    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 70], strict=True):
-        piece = slice(start, stop)
-        y, state = ssd.extend(state, x[:, piece], dt[:, piece], a, b[:, piece], c[:, piece])
-        heard.append(y)
-    torch.testing.assert_close(torch.cat(heard, 1), whole, **CLOSE)
-
-
-def test_step_by_step_is_the_history() -> None:
-    x, dt, a, b, c = inputs(3, 70)
-    state, heard = torch.zeros(3, 3, 4, 5), []
-    for t in range(70):
-        y, state = ssd.step(state, x[:, t], dt[:, t], a, b[:, t], c[:, t])
-        heard.append(y)
-    whole, ends = ssd.extend(None, x, dt, a, b, c)
-    torch.testing.assert_close(torch.stack(heard, 1), whole, **CLOSE)
-    torch.testing.assert_close(state, ends, **CLOSE)
-
-
-@settings(max_examples=30, deadline=None)
-@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=4), seed=st.integers(0, 9))
-def test_padding_on_the_right_changes_nothing(lengths: list[int], seed: int) -> None:
-    x, dt, a, b, c = inputs(len(lengths), 45, seed=seed)
-    real = torch.arange(45) < torch.tensor(lengths)[:, None]
-    y, ends = ssd.extend(None, x.masked_fill(~real[..., None, None], 1e6), dt * real[..., None], a, b, c)
-    for row, length in enumerate(lengths):
-        alone, state = ssd.extend(
-            None, *(t[row : row + 1, :length] for t in (x, dt)), a, *(t[row : row + 1, :length] for t in (b, c))
-        )
-        torch.testing.assert_close(y[row : row + 1, :length], alone, **CLOSE)
-        torch.testing.assert_close(ends[row : row + 1], state, **CLOSE)
 
 
 def test_rows_do_not_hear_each_other() -> None:
