@@ -19,7 +19,7 @@ import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ import torch
 from llmrec.metrics import hit, mrr, ndcg
 from llmrec.rank.floors import Transitions
 from llmrec.recipe.sections import Retriever as Section
-from llmrec.retriever.fit import Asked, fit
+from llmrec.retriever.fit import Asked, fit, places
 
 K = 10
 SETTINGS: dict[str, dict[str, Any]] = {  # chosen on validation; docs/log.md has what else was tried
@@ -79,18 +79,10 @@ def histories(dataset: str, data: Path) -> tuple[list[np.ndarray], int]:
     return np.split(codes, found.list.len().to_numpy().cumsum()[:-1]), len(items)
 
 
-def judged(scores: Callable[[Sequence[np.ndarray]], np.ndarray], seen: list[np.ndarray], targets: np.ndarray) -> Any:
+def judged(score: Callable[..., np.ndarray], asked: Asked) -> dict[str, float]:
     """HR, NDCG and MRR at 10 of the targets among all items but those seen; ties count as the mean of their places."""
-    kept: dict[str, list[np.ndarray]] = {"hr": [], "ndcg": [], "mrr": []}
-    for start in range(0, len(seen), 1024):
-        some, target = seen[start : start + 1024], targets[start : start + 1024, None]
-        table = np.array(scores(some))
-        wanted = np.take_along_axis(table, target, 1)
-        table[np.repeat(np.arange(len(some)), [len(s) for s in some]), np.concatenate(some)] = -np.inf
-        above, tied = (table > wanted).sum(1), np.maximum((table == wanted).sum(1), 1)
-        for name, metric in (("hr", hit), ("ndcg", ndcg), ("mrr", mrr)):
-            kept[name].append(metric(above, tied, K))
-    return {f"{name}@{K}": float(np.concatenate(values).mean()) for name, values in kept.items()}
+    where = places(score, asked)
+    return {f"{name}@{K}": float(gain(*where, K).mean()) for name, gain in (("hr", hit), ("ndcg", ndcg), ("mrr", mrr))}
 
 
 def main() -> None:
@@ -108,8 +100,8 @@ def main() -> None:
     section = Section.model_validate({k: json.loads(v) if v in ("true", "null") else v for k, v in chosen.items()})
     whole, n_items = histories(args.dataset, args.data)
     training = [items[:-2] for items in whole]
-    held = [items[:-2] for items in whole], np.array([items[-2] for items in whole])
-    test = [items[:-1] for items in whole], np.array([items[-1] for items in whole])
+    held = Asked(training, np.array([items[-2] for items in whole]))
+    test = Asked([items[:-1] for items in whole], np.array([items[-1] for items in whole]))
     print(f"{args.dataset}: {len(whole):,} users, {n_items:,} items, {sum(map(len, whole)):,} interactions", flush=True)
     print(f"settings: {json.dumps(chosen)}", flush=True)
     found: list[dict[str, Any]] = []
@@ -118,12 +110,12 @@ def main() -> None:
         out = args.out / name
         out.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        model = fit(training, n_items, section, valid=Asked(*held), seed=seed, out=out)
+        model = fit(training, n_items, section, valid=held, seed=seed, out=out)
         seconds = time.monotonic() - began
         log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         best = max(log, key=lambda line: line["ndcg@10"])
         one = {
-            **({} if args.valid_only else judged(model.scores, *test)),
+            **({} if args.valid_only else judged(model.scores, test)),
             "valid_ndcg@10": best["ndcg@10"],
             "epochs": len(log),
             "best_epoch": best["epoch"],
@@ -136,7 +128,7 @@ def main() -> None:
     floor = Transitions.count(training, n_items)
     answer = {key: round(statistics.fmean(one[key] for one in found), 5) for key in found[0]}
     answer |= {
-        f"floor_{key}": round(v, 5) for key, v in judged(floor.scores, *(held if args.valid_only else test)).items()
+        f"floor_{key}": round(v, 5) for key, v in judged(floor.scores, held if args.valid_only else test).items()
     }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     answer |= {"dataset": args.dataset, "protocol": args.protocol, "seeds": args.seeds, "peak_rss_gb": round(peak, 2)}

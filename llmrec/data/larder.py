@@ -98,12 +98,11 @@ class Larder:
         """When each item of `training` came, in seconds; None where the data have no times."""
         if np.isnan(self._clock).any():
             return None
-        starts = self._flat[1]
-        return [self._clock[a : a + n] for a, n in zip(starts[:-1], self.histories[TRAIN].to_numpy(), strict=True)]
+        return self._prefixes(self._clock, self.histories[TRAIN].to_numpy())
 
     def training(self) -> list[np.ndarray]:
         """Each user's training prefix, by user code; empty where a user came after the moment."""
-        return self._prefixes(self.histories[TRAIN].to_numpy())
+        return self._prefixes(self._flat[0], self.histories[TRAIN].to_numpy())
 
     def fold(self, name: str) -> pl.DataFrame:
         """The queries of a fold: `valid` or `test`."""
@@ -123,9 +122,9 @@ class Larder:
                 raise RunFault(f"{path}: there is no such table; run `llmrec prepare` first.")
         return cls(**{name: read_table(path) for name, path in paths.items()})
 
-    def _prefixes(self, lengths: np.ndarray) -> list[np.ndarray]:
-        items, starts = self._flat
-        return [items[a : a + n] for a, n in zip(starts[:-1], lengths, strict=True)]
+    def _prefixes(self, flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        starts = self._flat[1]
+        return [flat[a : a + n] for a, n in zip(starts[:-1], lengths, strict=True)]
 
 
 def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path, out: Path) -> Summary:
@@ -212,4 +211,4 @@ def before(larder: Larder, queries: pl.DataFrame) -> list[np.ndarray]:
     """
     first = larder.histories[TRAIN].to_numpy().astype(np.int64).copy()
     np.minimum.at(first, queries[USER].to_numpy(), queries[POSITION].to_numpy())
-    return larder._prefixes(first)
+    return larder._prefixes(larder._flat[0], first)

@@ -7,7 +7,7 @@ it in batches, so that queries x items is never held at once, and give what it s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,9 @@ from llmrec.data.larder import Larder
 from llmrec.errors import RankingFault
 from llmrec.progress import track
 from llmrec.ranking import QUERIES_SCHEMA, RANKING_SCHEMA, ranked
+
+if TYPE_CHECKING:
+    from llmrec.retriever.topk import Found
 
 OFFERED = "offered"
 CELLS = 1 << 23  # scores held at once: 32 MB of float32
@@ -37,14 +40,6 @@ class Scorer(Protocol):
         query itself, in seconds, nan where one is not known, for scorers that look at the clock; the others ignore it.
         Items already seen are scored like any other.
         """
-
-
-class Found(Protocol):
-    """What a search gave: flat arrays, ordered by row, in each row the best first."""
-
-    rows: np.ndarray
-    items: np.ndarray
-    scores: np.ndarray
 
 
 @runtime_checkable

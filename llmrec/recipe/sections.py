@@ -134,7 +134,7 @@ class Retriever(Settings):
     max_length: PositiveInt = 200
     """Items of a history that one training window holds."""
     supervise: Literal["all", "prefixes"] = "all"
-    """Every position of a window is asked for what comes next, or each prefix is a window (200 times slower)."""
+    """Every position of a window is asked for what comes next, or each prefix is a window (far more work)."""
     rows: Literal["bucketed", "packed"] = "bucketed"
     """Windows of like length side by side, or one after another in rows of max_length (not for `gru`)."""
     loss: Literal["cross_entropy", "sampled_softmax", "gbce", "bpr"] = "cross_entropy"

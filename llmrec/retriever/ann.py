@@ -1,8 +1,8 @@
 """Approximate search of the catalogue with FAISS, for catalogues where exact search is too slow. The extra is `ann`.
 
-`llmrec.retriever.topk` needs no index and misses nothing: a million items of width 64 take it about ten milliseconds a
-row. An index is worth its building where many rows ask the same weights; `Approximate.report` says what it costs and
-how much of the exact answer it gives.
+`llmrec.retriever.topk` needs no index and misses nothing: a million items of width 64 take it 12 to 24 milliseconds a
+row on one core (`benchmarks/retriever_step.py`). An index is worth its building where many rows ask the same weights;
+`Approximate.report` says what it costs and how much of the exact answer it gives.
 
 Letters of shapes: b rows, v items, d width, m items asked of FAISS for each row.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,17 +103,26 @@ def fit(
 
 def validate(model: Retriever, asked: Asked) -> float:
     """Mean NDCG@10 of the targets in the whole catalogue, the items of each context left out."""
-    targets, values = np.asarray(asked.targets), []
+    return float(ndcg(*places(model.scores, asked), DEPTH).mean())
+
+
+def places(score: Callable[..., np.ndarray], asked: Asked) -> tuple[np.ndarray, np.ndarray]:
+    """How many items each target's score lies below, and how many it equals, itself included: two arrays of counts.
+
+    The items of each context are left out. `score` gives rows of scores of contexts and their times.
+    """
+    targets, above, tied = np.asarray(asked.targets), [], []
     for start in range(0, len(targets), 1024):
         cut = slice(start, start + 1024)
         some, target = asked.contexts[cut], targets[cut, None]
-        scores = model.scores(some, asked.times and asked.times[cut])
+        scores = np.array(score(some, asked.times and asked.times[cut]))
         wanted = np.take_along_axis(scores, target, 1)
         rows = np.repeat(np.arange(len(some)), [len(c) for c in some])
         scores[rows, np.concatenate(some)] = -np.inf
         np.put_along_axis(scores, target, wanted, 1)  # a target seen before is still asked for
-        values.append(ndcg((scores > wanted).sum(1), (scores == wanted).sum(1), DEPTH))
-    return float(np.concatenate(values).mean())
+        above.append((scores > wanted).sum(1))
+        tied.append((scores == wanted).sum(1))
+    return np.concatenate(above), np.concatenate(tied)
 
 
 def _plan(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[list[list[Window]]]:
@@ -166,8 +175,10 @@ def _share(done: float) -> float:
 
 def _optimizer(model: Retriever, section: Section) -> torch.optim.AdamW:
     """AdamW that decays matrices only: no norm, no bias, and nothing that says how fast a state forgets."""
-    spared = [w for name, w in model.named_parameters() if w.dim() <= 1 or name.endswith("A_log")]
-    decayed = [w for name, w in model.named_parameters() if not (w.dim() <= 1 or name.endswith("A_log"))]
+    decayed: list[torch.Tensor] = []
+    spared: list[torch.Tensor] = []
+    for name, weight in model.named_parameters():
+        (spared if weight.dim() <= 1 or name.endswith("A_log") else decayed).append(weight)
     groups = [
         {"params": decayed, "weight_decay": section.weight_decay},
         {"params": spared, "weight_decay": 0.0},
