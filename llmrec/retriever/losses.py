@@ -8,6 +8,7 @@ Letters of shapes: r rows, d width, v items, k negatives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -82,12 +83,20 @@ def gbce(
     drawn uniformly, the same for all rows where the paper draws for each row: one matrix product. The authors raise the
     chance to the power beta in double precision; its log is beta times a log that needs no care. Where the catalogue
     has fewer than k items, all are negatives.
+
+    Scores count from log(beta / k), where the loss is least while nothing is known. The order of items is the same, but
+    counted from 0 all of their vectors have to learn first to point away from every history, and as those vectors are
+    also what histories are made of, little else is learned (docs/log.md).
     """
     drawn = distinct(len(items), negatives, vectors.device)  # (k,)
-    shift = bias.index_select(0, drawn) if bias is not None else vectors.new_zeros(len(drawn))
+    power = beta(negatives, len(items), t)
+    least = math.log(power / len(drawn))
+    shift = vectors.new_full((len(drawn),), least)
+    if bias is not None:
+        shift = shift + bias.index_select(0, drawn)
     rest = _against(vectors, items, targets, drawn, shift, _softplus_sum)
-    own = F.softplus(-_scores(vectors, items, targets, bias))
-    return _mean(beta(negatives, len(items), t) * own + rest) / (len(drawn) + 1)
+    own = F.softplus(-least - _scores(vectors, items, targets, bias))
+    return _mean(power * own + rest) / (len(drawn) + 1)
 
 
 def beta(negatives: int, n_items: int, t: float) -> float:

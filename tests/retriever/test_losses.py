@@ -69,8 +69,8 @@ def test_gbce_is_its_formula(monkeypatch: pytest.MonkeyPatch, biased: bool, t: f
     alpha = 3 / 7
 
     def formula(row: int, target: int, scores: Tensor) -> Tensor:
-        chances = scores.sigmoid()
         power = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+        chances = (scores + math.log(power / 3)).sigmoid()
         others = [(1 - chances[n]).log() for n in drawn if n != target]
         return -((chances[target] ** power).log() + sum(others)) / (len(drawn) + 1)
 
@@ -89,8 +89,18 @@ def test_without_calibration_gbce_is_the_binary_cross_entropy() -> None:
     targets = torch.tensor([4, 0, 4, 1, 4, 6])
     loss = gbce(vectors, items, targets, negatives=8, t=0)  # all others are negatives
     labels = F.one_hot(targets, 8).double()
-    wanted = F.binary_cross_entropy_with_logits(vectors @ items.T, labels, reduction="sum") / len(targets) / 9
+    scores = vectors @ items.T - math.log(8)
+    wanted = F.binary_cross_entropy_with_logits(scores, labels, reduction="sum") / len(targets) / 9
     torch.testing.assert_close(loss, wanted)
+
+
+def test_gbce_asks_nothing_of_scores_that_know_nothing() -> None:
+    """Where all scores are alike, no common shift of them makes the loss smaller: items need not become unlikely."""
+    vectors, items = torch.ones(1, 1), torch.zeros(1000, 1)
+    shift = torch.zeros(1000, requires_grad=True)
+    gbce(vectors, items, torch.tensor([5]), bias=shift, negatives=999, t=0.75).backward()
+    assert shift.grad is not None
+    assert shift.grad.sum().abs() < 0.01 * shift.grad[5].abs()
 
 
 def test_beta_at_the_settings_of_the_paper() -> None:
