@@ -54,13 +54,23 @@ class Approximate:
     `kind` is `flat` (every item is looked at), `ivf` (items in lists around about sqrt(v) centres, an eighth of the
     lists looked into) or `hnsw` (a graph of neighbours, walked: built slowly, asked quickly); left out, `flat` up to
     50,000 items and `ivf` from there. `bias` (v,) is added to every row's scores. The same items and seed give the same
-    index. It knows the vectors as they were: after a refit, build another.
+    index. It knows the vectors as they were: after a refit, build another. `model` is the fingerprint of the weights
+    that the vectors are of, without which no retriever asks it.
 
     Raises ModelFault without FAISS, without items, and on item vectors that are not finite.
     """
 
-    def __init__(self, items: Tensor, *, kind: Kind | None = None, bias: Tensor | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        items: Tensor,
+        *,
+        kind: Kind | None = None,
+        bias: Tensor | None = None,
+        seed: int = 0,
+        model: str | None = None,
+    ) -> None:
         faiss = _faiss()
+        self.model = model
         self.items = items.detach().cpu().float()
         self.bias = bias.detach().cpu().float() if bias is not None else None
         if items.dim() != 2 or not len(items) or (bias is not None and bias.shape != items.shape[:1]):

@@ -1,33 +1,26 @@
-"""The retriever as a ranker: scores after histories, states that follow users, and files.
+"""The retriever as a ranker: scores after histories, and states that follow users.
 
 Letters of shapes: b users, l items of a history, d width, v items.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec.errors import ModelFault
-from llmrec.files import replacing, write_json
-from llmrec.recipe.sections import Retriever as Section
+from llmrec.retriever.ann import Approximate, Kind
 from llmrec.retriever.batches import alike, chains, gaps, padded
 from llmrec.retriever.layout import Layout
-from llmrec.retriever.network import Network
+from llmrec.retriever.saved import Saved
 from llmrec.retriever.states import State
 from llmrec.retriever.topk import Found, topk
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 POSITIONS = 1 << 12  # items, padding included, that go through the blocks at once when nothing is learned
 SEGMENT = 1 << 11  # items of one history at once; a longer one is continued from its state
 
@@ -35,7 +28,7 @@ Items = Sequence[int] | np.ndarray
 Times = Sequence[np.ndarray] | None
 
 
-class Retriever(Network):
+class Retriever(Saved):
     """Scores every item of a catalogue as the next of a history; follows a user event by event.
 
     Contexts are item codes, oldest first. A retriever that looks at the clock (`time_scale`) is also given `times`, in
@@ -44,21 +37,19 @@ class Retriever(Network):
 
     name = "retriever"
 
-    def __init__(self, n_items: int, section: Section) -> None:
-        super().__init__(n_items, section)
-        self._named: tuple[tuple[int, ...], str] | None = None
-        self._weights = tuple(self.parameters())  # walking through the modules takes longer than an event's products
-
     def scores(self, contexts: Sequence[np.ndarray], times: Times = None) -> np.ndarray:
         """One row a history, one column an item: (b, v) float32, higher is better. Raises ModelFault as `vectors`."""
         return self._scored(self.vectors(contexts, times))
 
-    def best(self, contexts: Sequence[np.ndarray], k: int, times: Times = None) -> Found:
+    def best(
+        self, contexts: Sequence[np.ndarray], k: int, times: Times = None, *, index: Approximate | None = None
+    ) -> Found:
         """The first `k` items after each history and whatever ties with the k-th, the history's own left out.
 
-        Exact, and never b x v at once. Raises ModelFault as `vectors`.
+        Exact, and never b x v at once; or what an `index` of these weights finds. Raises ModelFault as `vectors`, and
+        on an index of other weights.
         """
-        return self._best(self.vectors(contexts, times), k, contexts)
+        return self._best(self.vectors(contexts, times), k, contexts, index)
 
     @torch.no_grad()
     def vectors(self, contexts: Sequence[np.ndarray], times: Times = None) -> Tensor:
@@ -128,10 +119,15 @@ class Retriever(Network):
         """As `scores`, from states: (b, v) float32."""
         return self._scored(state.vectors)
 
-    def best_from(self, state: State, k: int) -> Found:
+    def best_from(self, state: State, k: int, *, index: Approximate | None = None) -> Found:
         """As `best`, from states: what each has seen is left out. Raises ModelFault on a state of other weights."""
         self._ours(state)
-        return self._best(state.vectors, k, state.seen)
+        return self._best(state.vectors, k, state.seen, index)
+
+    def index(self, kind: Kind | None = None) -> Approximate:
+        """The items as these weights have them, for a search that is quicker than exact. Raises as `Approximate`."""
+        with torch.no_grad():
+            return Approximate(self.compared(), kind=kind, bias=self.item_bias, model=self.fingerprint)
 
     def load_state(self, path: Path) -> State:
         """A state that `State.save` wrote. Raises ModelFault when it is damaged, or not of these weights."""
@@ -143,60 +139,6 @@ class Retriever(Network):
         layers = tuple(tuple(part.to(self.device) for part in layer) for layer in state.layers)
         return State(layers, state.vectors.to(self.device), state.clock, state.seen, state.model)
 
-    @property
-    def fingerprint(self) -> str:
-        """Sixteen hex digits that say which weights these are."""
-        versions = tuple(weight._version for weight in self._weights)  # grows when a tensor is written to
-        if self._named is None or self._named[0] != versions:
-            digest = hashlib.sha256()
-            for name, weight in self.state_dict().items():
-                digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-            self._named = versions, digest.hexdigest()[:16]
-        return self._named[1]
-
-    def save(self, folder: Path) -> None:
-        """Writes model.safetensors and, when that is whole, config.json."""
-        with replacing(folder / WEIGHTS) as partial:
-            save_file({name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}, partial)
-        write_json({"n_items": self.n_items, "retriever": self.section.model_dump(mode="json")}, folder / CONFIG)
-
-    @classmethod
-    def load(cls, folder: Path, *, n_items: int | None = None) -> Retriever:
-        """A saved retriever, ready to score. `n_items` is the size of the catalogue that it will be asked about.
-
-        Raises ModelFault when files are missing or damaged, a weight is not finite, or the catalogue is another one.
-        """
-        try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            model = cls(int(config["n_items"]), Section.model_validate(config["retriever"]))
-            weights = load_file(folder / WEIGHTS)
-        except FileNotFoundError as fault:
-            raise ModelFault(
-                f"{fault.filename or folder}: not there. Fit the retriever first: llmrec retrieve."
-            ) from None
-        except (SafetensorError, ValidationError, ValueError, KeyError, TypeError) as fault:
-            line = str(fault).splitlines()[0]
-            raise ModelFault(
-                f"{folder}: not a retriever, or damaged ({line}). Fit it again: llmrec retrieve."
-            ) from None
-        if n_items is not None and n_items != model.n_items:
-            raise ModelFault(
-                f"{folder}: fitted on a catalogue of {model.n_items:,} items, and this one has {n_items:,}. Item codes "
-                "mean nothing elsewhere: fit the retriever on this catalogue."
-            )
-        model.take(weights, folder / WEIGHTS)
-        return model.eval()
-
-    def take(self, weights: dict[str, Tensor], where: Path | str) -> None:
-        """Loads weights by name. Raises ModelFault when one is missing, of another shape, or not finite."""
-        shapes = {name: weight.shape for name, weight in self.state_dict().items()}
-        if shapes != {name: weight.shape for name, weight in weights.items()}:
-            raise ModelFault(f"{where}: its tensors are not those that {CONFIG} describes. Fit it again.")
-        for name, weight in weights.items():
-            if not torch.isfinite(weight).all():
-                raise ModelFault(f"{where}: {name} holds values that are not finite. Fit it again.")
-        self.load_state_dict(weights)
-
     def _scored(self, vectors: Tensor) -> np.ndarray:
         with torch.no_grad():
             scores = vectors @ self.compared().T
@@ -204,8 +146,12 @@ class Retriever(Network):
                 scores = scores + self.item_bias
             return np.asarray(scores.float().cpu().numpy())
 
-    def _best(self, vectors: Tensor, k: int, seen: Sequence[np.ndarray] | None) -> Found:
+    def _best(self, vectors: Tensor, k: int, seen: Sequence[np.ndarray], index: Approximate | None) -> Found:
         with torch.no_grad():
+            if index is not None:
+                if index.model != self.fingerprint:
+                    raise ModelFault("index: made of other weights, or by hand. Build one of these: `index`.")
+                return index.topk(vectors, k, seen=seen)
             return topk(vectors, self.compared(), k, seen=seen, bias=self.item_bias)
 
     def _ours(self, state: State) -> None:

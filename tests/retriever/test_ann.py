@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from llmrec.errors import ModelFault
+from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever import ann
 from llmrec.retriever.ann import Approximate, Kind
+from llmrec.retriever.model import Retriever
 from llmrec.retriever.topk import topk
 
 needs_faiss = pytest.mark.skipif(find_spec("faiss") is None, reason="needs the extra `ann`")
@@ -142,3 +144,15 @@ def test_what_cannot_be_searched_is_refused() -> None:
         index.topk(odd[:1], 0)
     with pytest.raises(ModelFault, match="there are none"):
         index.report(odd[:0], 1)
+
+
+@needs_faiss
+def test_a_retriever_asks_an_index_of_its_own_weights_alone() -> None:
+    torch.manual_seed(0)
+    model, other = (Retriever(300, Section(d_model=16, layers=1, bias=True)).eval() for _ in range(2))
+    contexts = [np.array([3, 4]), np.array([], dtype=np.int64), np.arange(250)]
+    exact, index = model.best(contexts, 7), model.index("flat")
+    for found in (model.best(contexts, 7, index=index), model.best_from(model.state(contexts), 7, index=index)):
+        np.testing.assert_array_equal(found.items, exact.items)
+    with pytest.raises(ModelFault, match="of other weights"):
+        other.best(contexts, 7, index=index)
