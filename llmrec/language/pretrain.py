@@ -36,7 +36,6 @@ from llmrec.prompts.encoding import Encoder
 from llmrec.recipe.sections import Build
 from llmrec.rng import rng_for, seed_for
 
-CELLS = 1 << 22  # logits held at once: wide vocabularies want taller blocks than the retriever's catalogues
 WARMUP = 0.05  # share of steps
 FLOOR = 0.05  # of the learning rate, at the end of the cosine
 
@@ -156,7 +155,7 @@ def _step(model: PreTrainedModel, rows: list[list[int]], pad: int) -> tuple[Tens
     hidden = model.base_model(ids).last_hidden_state[:, :-1]  # (b, l - 1, d)
     labels, real = ids[:, 1:], real[:, 1:]
     head = model.get_output_embeddings().weight  # (v, d)
-    return cross_entropy(hidden[real], head, labels[real], cells=CELLS), int(real.sum())
+    return cross_entropy(hidden[real], head, labels[real]), int(real.sum())
 
 
 def _rows(
