@@ -21,7 +21,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, Mamba2Config
 
-from llmrec.language.branches import read
+from llmrec.language.reading import read
 from llmrec.language.mamba2 import with_ssd
 
 VOCABULARY, PROMPTS, BRANCHES, TOKENS = 2048, 8, 20, 8

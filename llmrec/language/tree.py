@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from llmrec.language.branches import Read
+from llmrec.language.reading import Read
 
 
 @dataclass
@@ -87,6 +87,7 @@ class _Search:
         return nodes
 
 
+@torch.no_grad()
 def top_k(
     state: Read,
     tree: Node,

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+import torch
 from transformers import PreTrainedModel
 
 from llmrec.columns import ITEMS, QUERY
 from llmrec.data.larder import Larder
 from llmrec.errors import RankingFault
-from llmrec.language.branches import Read, how, read
+from llmrec.language.reading import Read, how, read
 from llmrec.language.tree import build_tree, top_k
 from llmrec.progress import note, track
 from llmrec.prompts.encoding import Encoder
@@ -64,6 +65,7 @@ class Ranked:
     nodes_per_query: float | None
 
 
+@torch.no_grad()
 def rank_with(
     model: PreTrainedModel,
     encoder: Encoder,

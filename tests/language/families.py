@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
     GPTNeoXConfig,
     LlamaConfig,
     Mamba2Config,
@@ -28,6 +29,12 @@ CONFIGS = {
     "mistral, windowed": MistralConfig(**SIZE, **ENDS, **HEADS, sliding_window=4),
     "qwen2": Qwen2Config(**SIZE, **ENDS, **HEADS),
     "qwen3": Qwen3Config(**SIZE, **ENDS, **HEADS, head_dim=8),
+    "qwen2, windowed": Qwen2Config(
+        **SIZE, **ENDS, **HEADS, use_sliding_window=True, sliding_window=4, max_window_layers=1
+    ),
+    "gemma3": Gemma3TextConfig(
+        **SIZE, **ENDS, **HEADS, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
+    ),
     "gpt_neox": GPTNeoXConfig(**SIZE, **ENDS, intermediate_size=64, num_attention_heads=4),
     "mamba2": Mamba2Config(**SIZE, **ENDS, num_heads=4, head_dim=16, expand=2, state_size=8, n_groups=1, chunk_size=8),
     "mamba": MambaConfig(**SIZE, **ENDS, state_size=8),

@@ -10,10 +10,10 @@ from transformers import Mamba2Config
 from transformers.models.mamba2.modeling_mamba2 import Mamba2ForCausalLM, Mamba2Mixer
 
 from llmrec.language import mamba2
-from llmrec.language.branches import read
 from llmrec.language.load import load_model
 from llmrec.language.lora import adapted
 from llmrec.language.mamba2 import SsdMixer, with_ssd
+from llmrec.language.reading import read
 from llmrec.recipe.sections import Model
 from tests.language.families import CONFIGS, ENDS, SIZE, small
 

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from llmrec.errors import ModelFault
 from llmrec.language import pretrain as pretraining
-from llmrec.language.branches import read
 from llmrec.language.load import load_model, load_tokenizer
 from llmrec.language.pretrain import pretrain
+from llmrec.language.reading import read
 from llmrec.language.tokenizer import build_tokenizer
 from llmrec.language.tree import build_tree, top_k
 from llmrec.prompts.encoding import Encoder

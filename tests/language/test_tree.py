@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
-from llmrec.language.branches import read
+from llmrec.language.reading import read
 from llmrec.language.tree import Node, build_tree, top_k
 from tests.language.families import small
 
