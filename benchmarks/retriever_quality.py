@@ -35,7 +35,7 @@ K = 10
 SETTINGS: dict[str, dict[str, Any]] = {  # chosen on validation; docs/log.md has what else was tried
     "ml-1m": {"batch_size": 64, "learning_rate": 4e-3, "epochs": 20, "patience": 6},
     "beauty": {
-        "d_model": 128, "dropout": 0.5, "max_length": 50, "batch_size": 128, "learning_rate": 2e-3, "epochs": 25,
+        "d_model": 128, "dropout": 0.5, "max_length": 50, "batch_size": 128, "learning_rate": 2e-3, "epochs": 15,
         "patience": 6,
     },
     "ml-latest-small": {"dropout": 0.3, "epochs": 12, "patience": 12},

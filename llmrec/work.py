@@ -302,7 +302,7 @@ def prompt_of(task: Task, user: str) -> str:
 
 def _rule(task: Task, one: ArmRun) -> str:
     """sum, mean or validation; an arm that is not tuned follows the same rule as those that it is compared with."""
-    return one.recipe.answer.rank_by or (one.recipe.objective or task.recipe.objective or Objective()).length
+    return one.recipe.answer.rank_by or (one.recipe.objective or task.recipe.objective or Objective()).by
 
 
 def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:

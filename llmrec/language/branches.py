@@ -43,7 +43,7 @@ def branch_logps(model: Any, prompts: Sequence[Ids], branches: Branches, *, pad:
 
 
 def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]], pad: int, own: bool) -> Said:
-    row = prompts_row(prompts, pad, model.device)
+    row = prompts_row(prompts, pad, bare(model).device)
     p = row.ids.shape[1]
     row = row + branches_row([[branch[:-1] for branch in some] for some in branches], row.lengths, pad)
     width = row.ids.shape[1]
@@ -60,7 +60,7 @@ def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
 
 
 def _forked(model: Any, prompts: list[list[int]], branches: list[list[list[int]]], pad: int, own: bool) -> Said:
-    row = prompts_row(prompts, pad, model.device)
+    row = prompts_row(prompts, pad, bare(model).device)
     p, device = row.ids.shape[1], row.ids.device
     out = model(row.ids, attention_mask=row.real.long(), use_cache=True, logits_to_keep=0 if own else 1)
     kept = out.logits.shape[1]

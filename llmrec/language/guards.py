@@ -1,13 +1,12 @@
 """Ways in which preference tuning goes wrong without saying so, each turned into an error.
 
-TRL lets all four pass: a completion cut to nothing (its mean log-probability is 0/0), a loss that is not finite (logged
-as 0, and an adapter full of NaN saved with exit 0), adapter tensors that no gradient reaches, and an adapter that
-changes nothing.
+TRL lets all of these pass: a loss that is not finite (logged as 0, and an adapter full of NaN saved with exit 0),
+adapter tensors that no gradient reaches, and an adapter that changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,19 +15,6 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmrec.errors import TrainingFault
-
-
-def refuse_truncated(rows: Iterable[Mapping[str, Any]], max_length: int) -> None:
-    """Raises TrainingFault if a tokenised row lost a token of an answer to `max_length`, or has no answer."""
-    for number, row in enumerate(rows):
-        for side in ("chosen", "rejected"):
-            answer = sum(label != -100 for label in row[f"{side}_labels"])
-            if answer == 0 or len(row[f"{side}_input_ids"]) >= max_length:
-                taken = len(row[f"{side}_input_ids"])
-                raise TrainingFault(
-                    f"train: row {number}'s {side} answer is cut: prompt and answer take {taken} tokens or more, and "
-                    f"{max_length} fit. Lower prompt.budget."
-                )
 
 
 def refuse_non_finite(loss: Tensor, step: int) -> None:

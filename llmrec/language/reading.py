@@ -129,7 +129,7 @@ class Read:
 class _Packed(Read):
     def __init__(self, model: Any, prompts: list[list[int]], pad: int) -> None:
         self.model, self.pad = model, pad
-        self.row = prompts_row(prompts, pad, model.device)
+        self.row = prompts_row(prompts, pad, bare(model).device)
         # A cache that does not know the config keeps every key: a window counts places, and masks see to it.
         out = model(
             self.row.ids,
@@ -167,7 +167,7 @@ class _Packed(Read):
 class _Forked(Read):
     def __init__(self, model: Any, prompts: list[list[int]], pad: int) -> None:
         self.model, self.pad = model, pad
-        row = prompts_row(prompts, pad, model.device)
+        row = prompts_row(prompts, pad, bare(model).device)
         out = model(row.ids, attention_mask=row.real.long(), use_cache=True, logits_to_keep=1)
         self.cache = out.cache_params
         self.first = out.logits[:, -1].float().log_softmax(-1)
@@ -235,7 +235,7 @@ def forked(cache: Any, rows: Tensor) -> Any:
 def whole(model: Any, rows: Sequence[Ids], pad: int) -> Tensor:
     """Logits of whole sequences, (r, longest, v), padded on the right, with no cache."""
     width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=model.device)
-    real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=bare(model).device)
+    real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=bare(model).device)
     logits: Tensor = model(ids, attention_mask=real, use_cache=False).logits
     return logits

@@ -1,31 +1,33 @@
-"""Preference tuning with TRL's ORPOTrainer: the one file that imports trl.experimental."""
+"""Preference tuning with TRL's ORPOTrainer and our own forward pass: the one file that imports trl.experimental."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
-from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar as disable_progress_bars
 from peft import get_peft_model_state_dict
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmrec.errors import ModelFault, TrainingFault
+from llmrec.errors import ModelFault
 from llmrec.files import write_json
 from llmrec.language import guards
+from llmrec.language.branches import branch_logps
+from llmrec.language.examples import Batch, collate, examples
+from llmrec.language.judging import judged
 from llmrec.language.load import refuse_strangers
 from llmrec.language.lora import adapted
+from llmrec.language.objectives import REFERENCED
 from llmrec.language.shares import SharedRows, Shares
+from llmrec.language.watch import Log
 from llmrec.launch import expect_all_processes
 from llmrec.progress import leads, note, track
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import Objective, Recipe
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 try:
@@ -38,8 +40,7 @@ except ImportError as fault:  # moved or removed: "anything here may change in a
         "pip install 'trl>=1.16,<1.17'."
     ) from None
 
-ANSWER_ROOM = 512  # tokens beyond the prompt; no answer comes near, and guards.refuse_truncated checks
-EVALUATED = 128  # validation pairs whose loss is watched; users are in random order, so the first are a fair draw
+EVALUATED = 128  # validation pairs that are watched; users are in random order, so the first are a fair draw
 
 DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-4,
@@ -69,32 +70,35 @@ def train(
 ) -> None:
     """Fine-tunes one arm on `pairs` (train.parquet, valid.parquet) and writes `out/adapter` and `out/train_log.jsonl`.
 
-    k rejected answers become k rows, TRL's own form; each row is seen once an epoch, whatever the number of processes
-    (a step has `per_device_train_batch_size` rows of each, as TRL counts). On several, TRL's likelihood term is a mean
-    over the tokens of each process's rows, so long answers weigh a little differently than on one. Goes on from the
-    last checkpoint in `out/checkpoints`. Raises TrainingFault where a guard fires.
+    A row is a pair with all its rejected answers, and each is seen once an epoch, whatever the number of processes (a
+    step has `per_device_train_batch_size` pairs of each). The loss is a mean over pairs, so accumulation and several
+    processes change nothing. Goes on from the last checkpoint in `out/checkpoints`. Raises TrainingFault on pairs that
+    cannot be learned from, and where a guard fires.
     """
     assert recipe.objective is not None
     expect_all_processes()
     quiet()
     set_seed(seed)
     refuse_strangers(tokenizer, model)
-    in_float32(model)
-    rows = {"train": _rows(pairs / "train.parquet"), "valid": _rows(pairs / "valid.parquet", at_most=EVALUATED)}
-    arguments = _arguments(recipe, seed=seed, out=out / "checkpoints")
+    eos, budget = recipe.answer.eos, recipe.prompt.budget
+    rows = examples(pairs / "train.parquet", tokenizer, eos=eos, budget=budget)
+    held = examples(pairs / "valid.parquet", tokenizer, eos=eos, budget=budget, at_most=EVALUATED)
+    log = Log(out / "train_log.jsonl", f"tuning with {recipe.objective.name}")
     trainer = RecipeTrainer(
         model=adapted(model, recipe.lora, here=here),
-        args=arguments,
-        eos=recipe.answer.eos,
+        args=_arguments(recipe, seed=seed, out=out / "checkpoints"),
+        objective=recipe.objective,
+        log=log,
+        data_collator=collate,
         processing_class=tokenizer,
-        train_dataset=rows["train"],
-        eval_dataset=rows["valid"],
-        callbacks=[guards.EveryTensorLearns(), Log(out / "train_log.jsonl")],
+        train_dataset=rows,
+        eval_dataset=held,
+        callbacks=[guards.EveryTensorLearns(), log],
     )
     for chatter in (PrinterCallback, ProgressCallback):  # both write to stdout, which is for results
         trainer.remove_callback(chatter)
-    tokenized: Any = trainer.train_dataset
-    guards.refuse_truncated(tokenized, _longest(recipe))
+    if recipe.objective.name in REFERENCED:
+        trainer.refer()
     last = _last_checkpoint(out / "checkpoints")
     if last is not None:
         note(f"train: going on from {last.name}")
@@ -103,13 +107,14 @@ def train(
     tuned = trainer.accelerator.unwrap_model(trainer.model)
     weights = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     guards.refuse_broken(weights)
-    change = guards.refuse_idle(tuned, tokenized[0]["chosen_input_ids"])
+    first: Any = rows[0]
+    change = guards.refuse_idle(tuned, first["prompt_ids"] + first["answers"][0])
     trainer.accelerator.wait_for_everyone()  # each process has its part of the last checkpoint to write
     if trainer.is_world_process_zero():
         tuned.save_pretrained(out / "adapter", safe_serialization=True)
         tokenizer.save_pretrained(out / "adapter")
         facts = {
-            "rows": len(rows["train"]),
+            "rows": len(rows),
             "processes": trainer.accelerator.num_processes,
             "largest_logit_change": change,
         }
@@ -119,25 +124,50 @@ def train(
 
 
 class RecipeTrainer(ORPOTrainer):
-    """TRL's trainer, with answers that may do without an end token and a loss that must be finite."""
+    """TRL's trainer with our forward pass: a prompt once with all its answers, and whichever objective is asked for."""
 
-    def __init__(self, *args: Any, eos: bool, **kwargs: Any) -> None:
-        self.eos = eos
+    def __init__(self, *args: Any, objective: Objective, log: Log | None = None, **kwargs: Any) -> None:
+        self.objective: Objective = objective
+        self.watched = log
         super().__init__(*args, **kwargs)
+        tokenizer: Any = self.processing_class
+        self.pad: int = tokenizer.pad_token_id
 
     def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
-        """TRL's row; without `answer.eos`, less the end token that TRL adds and would average over."""
-        row: dict[str, Any] = super().tokenize_row(feature, model)
-        if not self.eos:
-            for side in ("chosen", "rejected"):
-                for part in ("input_ids", "attention_mask", "labels"):
-                    row[f"{side}_{part}"] = row[f"{side}_{part}"][:-1]
-        return row
+        """The row as it is: `examples` has tokenised it."""
+        return dict(feature)
+
+    def refer(self) -> None:
+        """Notes in every row what the model says of its answers now, before it is tuned.
+
+        The reference of dpo is what tuning starts from (an adapter, `lora.init_from`, or the bare model). Asked once
+        and kept, it costs no second adapter in memory and no second pass a step. Each process asks about its part.
+        """
+        for name in ("train_dataset", "eval_dataset"):
+            rows: Any = getattr(self, name)
+            own = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
+            order = sorted(own, key=lambda row: len(rows[row]["prompt_ids"]))
+            size = self.args.per_device_eval_batch_size
+            parts = [order[start : start + size] for start in range(0, len(order), size)]
+            said: list[tuple[int, list[float]]] = []
+            model: Any = self.model
+            model.eval()
+            for part in track(parts, "what the model says before it is tuned"):
+                batch: Batch = collate([rows[row] for row in part])["pairs"]
+                with torch.no_grad():
+                    sums = branch_logps(model, batch.prompts, batch.answers, pad=self.pad).sums
+                said += zip(part, (some.tolist() for some in sums.split(list(map(len, batch.answers)))), strict=True)
+            model.train()
+            if self.accelerator.num_processes > 1:
+                from accelerate.utils import gather_object
+
+                said = gather_object(said)
+            setattr(self, name, rows.add_column("reference", [logps for _, logps in sorted(said)]))
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """TRL's loss, or TrainingFault if it is not finite."""
+        """The loss, or TrainingFault if it is not finite."""
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = result[0] if isinstance(result, tuple) else result
         guards.refuse_non_finite(loss, self.state.global_step)
@@ -163,57 +193,39 @@ class RecipeTrainer(ORPOTrainer):
             num_workers=asked.dataloader_num_workers,
             persistent_workers=asked.dataloader_persistent_workers,
             prefetch_factor=asked.dataloader_prefetch_factor,
-            pin_memory=asked.dataloader_pin_memory and not asked.use_cpu,
         )
 
     def get_batch_loss_metrics(self, model: Any, batch: Any, train_eval: Any = "train") -> Any:
-        """TRL's loss and metrics. TRL gathers every process's rows as if all had as many; shares may differ by one."""
-        if train_eval != "train" or self.accelerator.num_processes == 1:
-            return super().get_batch_loss_metrics(model, batch, train_eval)
-        self.accelerator.gather_for_metrics = lambda rows: rows
-        try:
-            loss, own = super().get_batch_loss_metrics(model, batch, train_eval)
-        finally:
-            del self.accelerator.gather_for_metrics  # the method is there again
-        rows = len(batch["chosen_labels"])
-        sums = torch.tensor([*(value * rows for value in own.values()), rows], device=self.accelerator.device)
-        total = self.accelerator.reduce(sums)
-        *means, _ = (total / total[-1]).tolist()
-        return loss, dict(zip(own, means, strict=True))
+        """The mean loss of all processes' rows, and metrics. Shares of a step may differ by a row: each row counts."""
+        losses, own = judged(model, batch["pairs"], self.objective, pad=self.pad)
+        if self.watched is not None and train_eval == "train":
+            pairs: Batch = batch["pairs"]
+            read = sum(map(len, pairs.prompts)) + sum(len(answer) for row in pairs.answers for answer in row)
+            self.watched.saw(len(pairs), read)
+        sums = torch.stack([*(values.sum() for values in own.values()), losses.new_tensor(len(losses))]).detach()
+        processes = self.accelerator.num_processes if train_eval == "train" else 1
+        if processes > 1:
+            sums = self.accelerator.reduce(sums)
+        *means, rows = sums.tolist()
+        prefix = "eval_" if train_eval == "eval" else ""
+        # The mean of the processes' gradients is taken later: what is divided here is all rows' by their number.
+        return losses.sum() * (processes / rows), {f"{prefix}{n}": v / rows for n, v in zip(own, means, strict=True)}
 
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> Any:
+        """Loss and metrics of a batch of validation pairs."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, metrics = self.get_batch_loss_metrics(model, inputs, train_eval="eval")
+        self.store_metrics(metrics, train_eval="eval")
+        return loss.detach(), None, None
 
-class Log(TrainerCallback):
-    """Every line that the trainer logs, as JSON lines, so that a report needs no tracker; and a bar for who watches."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.steps: Iterator[int] = iter(())
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in state.log_history))
-            self.steps = track(range(state.global_step, state.max_steps), "tuning with ORPO")
-            next(self.steps, None)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        next(self.steps, None)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            with self.path.open("a") as file:
-                file.write(json.dumps({**logs, "step": state.global_step}) + "\n")
-
-
-def in_float32(model: PreTrainedModel) -> None:
-    """Has the model give its logits in float32, whatever it computes in.
-
-    TRL takes log-probabilities from the logits as they are, and bfloat16 knows one of -5 to a sixty-fourth; margins
-    between answers can be smaller. On a GPU, mixed precision sees to it; on a CPU there is none.
-    """
-    head = model.get_output_embeddings()
-    if head is not None:
-        head.register_forward_hook(lambda module, given, logits: logits.float())
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """As ever, with the metrics in what it returns too, where early stopping looks for them."""
+        result: Any = super().evaluation_loop(*args, **kwargs)
+        stored = self._stored_metrics["eval"]
+        result.metrics.update({name: sum(values) / len(values) for name, values in stored.items()})
+        return result
 
 
 def quiet() -> None:
@@ -234,26 +246,12 @@ def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
     return ORPOConfig(
         **fields,
         output_dir=str(out),
-        beta=recipe.objective.beta,
-        max_length=_longest(recipe),
+        beta=recipe.objective.weight,
         seed=seed,
         data_seed=seed,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
     )
-
-
-def _longest(recipe: Recipe) -> int:
-    """Tokens that prompt and answer may take together."""
-    return recipe.prompt.budget + ANSWER_ROOM
-
-
-def _rows(path: Path, at_most: int | None = None) -> Dataset:
-    pairs = pl.read_parquet(path, columns=["prompt", "chosen", "rejected"])
-    table = (pairs.head(at_most) if at_most else pairs).explode("rejected")
-    if table.is_empty():
-        raise TrainingFault(f"{path}: no pairs to learn from.")
-    return Dataset.from_dict(table.to_dict(as_series=False))
 
 
 def _is_whole(state: Path) -> bool:

@@ -277,16 +277,41 @@ class Model(Settings):
 
 
 class Objective(Settings):
-    """What fine-tuning minimises."""
+    """What fine-tuning minimises: a preference, and the likelihood of the chosen answer beside it."""
 
-    name: Literal["orpo"] = "orpo"
-    """Odds-ratio preference optimisation (Hong et al. 2024, arXiv 2403.07691)."""
-    beta: Annotated[float, Field(ge=0)] = 0.1
-    """Weight of the odds-ratio term beside the likelihood of the chosen answer."""
-    length: Literal["mean"] = "mean"
-    """How token log-probabilities become one number: TRL's mean over the answer's tokens."""
-    nll_on: Literal["all"] = "all"
-    """Which tokens the likelihood term counts: TRL's, prompt and chosen answer."""
+    name: Literal["sft", "orpo", "dpo", "s_dpo", "simpo", "cpo"] = "orpo"
+    """Which preference (llmrec.language.objectives has formulas and papers); `sft` has none."""
+    beta: Annotated[float, Field(ge=0)] | None = None
+    """Weight of ORPO's odds ratio, or how steeply the others prefer; null: what its paper uses."""
+    gamma: Annotated[float, Field(ge=0)] = 0.5
+    """Margin of `simpo`, as a share of beta."""
+    many: Literal["mean", "softmax"] = "mean"
+    """Several rejected answers: the mean of their pairs, or the chosen one's share of all (dpo, s_dpo: their own)."""
+    length: Literal["mean", "sum"] | None = None
+    """How token log-probabilities become one number, in training and in ranking; null: what the paper uses."""
+    nll: Annotated[float, Field(ge=0)] | None = None
+    """Weight of the likelihood; null: 1 where the paper has one (sft, orpo, cpo), else 0."""
+    nll_on: Literal["branch", "history", "all"] = "branch"
+    """Its tokens: the chosen answer's, the titles' of the prompt's history too, or all of the prompt's too, as TRL."""
+
+    @property
+    def weight(self) -> float:
+        """`beta`, or the paper's."""
+        return BETA[self.name] if self.beta is None else self.beta
+
+    @property
+    def by(self) -> Literal["mean", "sum"]:
+        """`length`, or the paper's."""
+        return self.length or ("sum" if self.name in ("dpo", "s_dpo", "cpo") else "mean")
+
+    @property
+    def likelihood(self) -> float:
+        """`nll`, or the paper's."""
+        return float(self.name in ("sft", "orpo", "cpo")) if self.nll is None else self.nll
+
+
+BETA = {"sft": 0.0, "orpo": 0.1, "dpo": 0.1, "s_dpo": 1.0, "simpo": 2.0, "cpo": 0.1}
+"""Each objective's beta where a recipe names none: those of the papers that llmrec.language.objectives cites."""
 
 
 class Evaluate(Settings):

@@ -38,7 +38,7 @@ def main() -> None:
     step, refuse = trainer.RecipeTrainer.training_step, trainer.guards.refuse_broken
 
     def training_step(self: Any, model: Any, inputs: Any, *rest: Any) -> Any:
-        rows = list(zip(inputs["prompt"], inputs["chosen"], inputs["rejected"], strict=True))
+        rows = list(zip(inputs["pairs"].prompts, inputs["pairs"].answers, strict=True))
         arm = Path(self.args.output_dir).parent.name
         seen.append({"arm": arm, "step": self.state.global_step, "rows": rows})
         return step(self, model, inputs, *rest)

@@ -40,13 +40,6 @@ def test_weights_that_are_not_numbers() -> None:
         guards.refuse_broken({"a": torch.zeros(2), "b": torch.tensor([1.0, float("inf")])})
 
 
-@pytest.mark.parametrize("labels", [[-100, -100, -100], [-100, 5, 6]])
-def test_an_answer_that_was_cut(labels: list[int]) -> None:
-    row = {"chosen_input_ids": [1, 5, 6], "chosen_labels": labels, "rejected_input_ids": [1], "rejected_labels": [1]}
-    with pytest.raises(TrainingFault, match="row 0's chosen answer is cut"):
-        guards.refuse_truncated([row], max_length=3)
-
-
 def test_a_tensor_that_no_gradient_reaches() -> None:
     model, callback = tuned(target_modules=["q_proj", "k_proj"]), guards.EveryTensorLearns()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)

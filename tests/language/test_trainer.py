@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from llmrec.errors import TrainingFault
-from llmrec.language import guards
 from llmrec.language import trainer as training
 from llmrec.language.lora import with_adapter
 from llmrec.language.tokenizer import build_tokenizer
@@ -77,10 +76,10 @@ def test_the_chosen_film_gains_on_the_rejected_ones(world: World, tmp_path: Path
     assert any("eval_loss" in line for line in log)
 
 
-def test_each_pair_is_seen_once_an_epoch_for_each_rejected_answer(world: World, tmp_path: Path) -> None:
+def test_each_pair_is_seen_once_an_epoch_with_all_its_rejected_answers(world: World, tmp_path: Path) -> None:
     log = go(world, tmp_path / "arm")
-    assert max(line["step"] for line in log) == 2 * 24 * 2 / 8
-    assert json.loads((tmp_path / "arm" / "summary.json").read_text())["rows"] == 48
+    assert max(line["step"] for line in log) == 2 * 24 / 8
+    assert json.loads((tmp_path / "arm" / "summary.json").read_text())["rows"] == 24
 
 
 def test_the_adapter_is_safetensors_and_loads_again(world: World, tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(
     compute = training.RecipeTrainer.compute_loss
 
     def stopping(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == 8:
+        if self.state.global_step == 4:
             raise KeyboardInterrupt
         return compute(self, *args, **kwargs)
 
@@ -119,29 +118,10 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(
     a, b = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in ("whole", "broken"))
     assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
     steps = [line["step"] for line in log if "loss" in line]
-    assert steps == list(range(1, 13))
+    assert steps == list(range(1, 7))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(world: World, tmp_path: Path) -> None:
     with pytest.raises(TrainingFault, match="loss is"):
         go(world, tmp_path / "arm", recipe(train={"learning_rate": 1e30, "max_grad_norm": 0.0}))
     assert not (tmp_path / "arm" / "adapter").exists()
-
-
-@pytest.mark.parametrize("eos", [True, False])
-def test_answers_end_as_the_recipe_says(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eos: bool
-) -> None:
-    rows: list[Any] = []
-    monkeypatch.setattr(guards, "refuse_truncated", lambda tokenized, most: rows.extend(tokenized))
-    go(world, tmp_path / "arm", recipe(answer={"eos": eos}, train={"num_train_epochs": 1}))
-    last = {row[f"{side}_input_ids"][-1] for row in rows for side in ("chosen", "rejected")}
-    assert (last == {world[1].eos_token_id}) == eos
-
-
-def test_a_prompt_that_would_cut_its_answer_is_refused(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "ANSWER_ROOM", -60)
-    with pytest.raises(TrainingFault, match="answer is cut"):
-        go(world, tmp_path / "arm")
