@@ -21,8 +21,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, Mamba2Config
 
-from llmrec.language.reading import read
 from llmrec.language.mamba2 import with_ssd
+from llmrec.language.reading import read
 
 VOCABULARY, PROMPTS, BRANCHES, TOKENS = 2048, 8, 20, 8
 

@@ -24,11 +24,13 @@ CHECKED = 32
 class Batch:
     """b pairs: each prompt's tokens, and the tokens of its answers, the chosen one first.
 
-    `reference` has the log-probability of each answer before tuning, for the objectives that hold on to it.
+    `titles` says which of a prompt's tokens are of titles of the history, and `reference` has the log-probability of
+    each answer before tuning, for the objectives that ask for them.
     """
 
     prompts: list[list[int]]
     answers: list[list[list[int]]]
+    titles: list[list[bool]] | None = None
     reference: list[list[float]] | None = None
 
     def __len__(self) -> int:
@@ -37,17 +39,24 @@ class Batch:
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Rows of `examples` as what the trainer hands on: the batch, and a tensor that says how many rows it has."""
-    reference = [row["reference"] for row in rows] if "reference" in rows[0] else None
-    batch = Batch([row["prompt_ids"] for row in rows], [row["answers"] for row in rows], reference)
+    parts = {name: [row[name] for row in rows] for name in ("titles", "reference") if name in rows[0]}
+    batch = Batch([row["prompt_ids"] for row in rows], [row["answers"] for row in rows], **parts)
     return {"pairs": batch, "rows": torch.arange(len(rows))}
 
 
 def examples(
-    path: Path, tokenizer: PreTrainedTokenizerBase, *, eos: bool, budget: int, at_most: int | None = None
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    eos: bool,
+    budget: int,
+    titles: bool = False,
+    at_most: int | None = None,
 ) -> Dataset:
     """A file of pairs as `prompt_ids` and `answers` (chosen first), the first `at_most` of it.
 
-    Prompts begin with BOS where the tokenizer has one, answers end in EOS if `eos`: what ranking reads. Raises
+    With `titles` also which of a prompt's tokens are of its history's titles, which the pairs' own column says. Prompts
+    begin with BOS where the tokenizer has one, answers end in EOS if `eos`: what ranking reads. Raises
     TrainingFault where a column is missing, a row has nothing rejected, rejects what it chose or has an empty answer,
     and where a prompt takes more than `budget` tokens; PromptFault where an answer would change its prompt's tokens.
     """
@@ -63,7 +72,7 @@ def examples(
         )
     if pairs.schema["rejected"] == pl.String:  # a row a rejected answer, as TRL has it
         pairs = pairs.with_columns(pl.concat_list("rejected"))
-    pairs = pairs.select(COLUMNS).head(at_most or pairs.height)
+    pairs = pairs.head(at_most or pairs.height)
     if pairs.is_empty():
         raise TrainingFault(f"{path}: no pairs to learn from.")
     _check(pairs, path)
@@ -78,7 +87,30 @@ def examples(
     said = pairs.select(pl.concat_list(pl.concat_list("chosen"), "rejected").alias("said"))["said"].to_list()
     answers = _answers(tokenizer, pairs["prompt"].to_list(), said)
     ended = [[with_eos(tokenizer, ids) if eos else ids for ids in row] for row in answers]
-    return Dataset.from_dict({"prompt_ids": prompts, "answers": ended})
+    made: dict[str, Any] = {"prompt_ids": prompts, "answers": ended}
+    if titles:
+        made["titles"] = _titles(tokenizer, pairs, prompts, path)
+    return Dataset.from_dict(made)
+
+
+def _titles(tokenizer: Any, pairs: pl.DataFrame, prompts: list[list[int]], path: Path) -> list[list[bool]]:
+    """Which tokens of each prompt lie in a title of its history, at least in part."""
+    if "titles" not in pairs.columns or not pairs["titles"].list.len().sum():
+        raise TrainingFault(
+            f"{path}: does not say where titles stand in its prompts (column titles), which objective.nll_on: history "
+            "needs: these pairs were made by an older llmrec, or their template changes titles. Take branch or all."
+        )
+    read = tokenizer(pairs["prompt"].to_list(), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    found = []
+    for offsets, spans, ids in zip(read["offset_mapping"], pairs["titles"].to_list(), prompts, strict=True):
+        own, ends = [False] * (len(ids) - len(offsets)), iter(zip(spans[::2], spans[1::2], strict=True))
+        begin, end = next(ends, (0, 0))
+        for start, stop in offsets:
+            while end <= start and (begin, end) != (0, 0):
+                begin, end = next(ends, (0, 0))
+            own.append(start < end and stop > begin)
+        found.append(own)
+    return found
 
 
 def _answers(tokenizer: Any, prompts: list[str], said: list[list[str]]) -> list[list[list[int]]]:

@@ -38,8 +38,12 @@ def judged(model: Any, pairs: Batch, asked: Objective, *, pad: int) -> tuple[Ten
     first = torch.tensor([*accumulate(counts[:-1], initial=0)], device=sums.device)  # each pair's chosen answer
     spoken, words = sums[first], lengths[first]
     if said.prompts is not None:
-        spoken = spoken + torch.stack([head.sum() for head in said.prompts])
-        words = words + words.new_tensor([len(head) for head in said.prompts])
+        heard = [torch.ones_like(head) for head in said.prompts]
+        if asked.nll_on == "history":
+            assert pairs.titles is not None
+            heard = [head.new_tensor(own[1:]) for head, own in zip(said.prompts, pairs.titles, strict=True)]
+        spoken = spoken + torch.stack([head @ some for head, some in zip(said.prompts, heard, strict=True)])
+        words = words + torch.stack([some.sum() for some in heard])
     nll = -spoken / words
     preference = OBJECTIVES[asked.name](answers, asked)
     losses = preference + asked.likelihood * nll

@@ -80,14 +80,16 @@ def train(
     quiet()
     set_seed(seed)
     refuse_strangers(tokenizer, model)
-    eos, budget = recipe.answer.eos, recipe.prompt.budget
-    rows = examples(pairs / "train.parquet", tokenizer, eos=eos, budget=budget)
-    held = examples(pairs / "valid.parquet", tokenizer, eos=eos, budget=budget, at_most=EVALUATED)
-    log = Log(out / "train_log.jsonl", f"tuning with {recipe.objective.name}")
+    asked = recipe.objective
+    read: dict[str, Any] = {"eos": recipe.answer.eos, "budget": recipe.prompt.budget}
+    read["titles"] = asked.likelihood > 0 and asked.nll_on == "history"
+    rows = examples(pairs / "train.parquet", tokenizer, **read)
+    held = examples(pairs / "valid.parquet", tokenizer, **read, at_most=EVALUATED)
+    log = Log(out / "train_log.jsonl", f"tuning with {asked.name}")
     trainer = RecipeTrainer(
         model=adapted(model, recipe.lora, here=here),
         args=_arguments(recipe, seed=seed, out=out / "checkpoints"),
-        objective=recipe.objective,
+        objective=asked,
         log=log,
         data_collator=collate,
         processing_class=tokenizer,
@@ -97,7 +99,7 @@ def train(
     )
     for chatter in (PrinterCallback, ProgressCallback):  # both write to stdout, which is for results
         trainer.remove_callback(chatter)
-    if recipe.objective.name in REFERENCED:
+    if asked.name in REFERENCED:
         trainer.refer()
     last = _last_checkpoint(out / "checkpoints")
     if last is not None:

@@ -29,6 +29,7 @@ PAIRS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "rejected_rank": pl.List(pl.Int32),
     "rejected_score": pl.List(pl.Float32),
     "kept": pl.Int32,
+    "titles": pl.List(pl.Int32),
     "prompt_tokens": pl.Int32,
     "longest": pl.Int32,
     "round": pl.Int32,
@@ -48,7 +49,8 @@ def build_pairs(
 
     A template that lists candidates lists chosen and rejected in an order drawn from (seed, query). `kept` says how
     many items of the context the prompt shows, `prompt_tokens` and `longest` what the prompt alone and with its longest
-    answer take in tokens, as the trainer counts them. Rows come in the queries' order.
+    answer take in tokens, as the trainer counts them; `titles` where the history's titles stand in the prompt, start
+    and end of each in characters. Rows come in the queries' order.
 
     Read columns: query, user, position, target; query, items, source, rank, score. Raises DataFault when a query has no
     negatives, or has its target among them, and PromptFault when a prompt cannot fit its budget.
@@ -67,17 +69,19 @@ def build_pairs(
             prompts[::VERIFIED], [row[TARGET] for row in some[::VERIFIED]], offers[::VERIFIED] if offers else None
         )
         for place, (row, prompt) in enumerate(zip(some, prompts, strict=True)):
-            made.append({**_pair(row, prompt, encoder, offers[place] if offers else None), "round": round})
+            offer = offers[place] if offers else None
+            titles = encoder.title_spans(prompt, contexts[start + place], offer)
+            made.append({**_pair(row, prompt, encoder, offer), "titles": titles, "round": round})
     return pl.DataFrame(made, schema=PAIRS_SCHEMA)
 
 
 def exploded(pairs: pl.DataFrame) -> pl.DataFrame:
     """One row a rejected answer, as TRL reads preferences: prompt, chosen, rejected.
 
-    Keeps query, user, template, chosen_item, round, kept and token counts, and has rejected_item, rejected_from,
-    rejected_rank, rejected_score of the one.
+    Keeps query, user, template, chosen_item, round, kept, titles and token counts, and has rejected_item,
+    rejected_from, rejected_rank, rejected_score of the one.
     """
-    many = [name for name, kind in PAIRS_SCHEMA.items() if isinstance(kind, pl.List)]
+    many = [name for name in PAIRS_SCHEMA if name.startswith("rejected")]
     return pairs.explode(many).rename({"rejected_items": "rejected_item"})
 
 

@@ -32,6 +32,7 @@ SCHEMA = {
     "rejected_from": "list: the source of each rejected item",
     "rejected_rank, rejected_score": "lists: rank and score at that source; null where it has none",
     "kept": "items of the history that the prompt shows, the latest ones",
+    "titles": "list: where the history's titles stand in the prompt, start and end of each, in characters",
     "prompt_tokens, longest": "tokens of the prompt, and of the prompt with its longest answer",
     "round": "which round of mining the pair comes from",
 }

@@ -9,6 +9,7 @@ A prompt that would take more than `budget` tokens loses its oldest items, whole
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from llmrec.recipe.sections import Answer
 
 Codes = Sequence[int] | np.ndarray  # item codes
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
+OPEN, CLOSE = "\ue000", "\ue001"  # around a title while it is looked for: of Unicode's private use
 BATCH = 1024  # prompts tokenized in one call: enough to use every core, few enough to hold
 
 
@@ -89,6 +91,22 @@ class Encoder:
                 offers = [list(map(int, offer)) for offer in candidates[start : start + BATCH]]
             made += self._fit([*zip(some, offers, strict=True)])
         return made
+
+    def title_spans(self, prompt: Prompt, context: Codes, candidates: Codes | None = None) -> list[int]:
+        """Where the titles of the history stand in a prompt: start and end of each, in characters, one after another.
+
+        Empty where the template does not show titles as they are.
+        """
+        items = [Item(f"{OPEN}{self.texts[item]}{CLOSE}") for item in map(int, context[len(context) - prompt.kept :])]
+        offer = None if candidates is None else list(map(int, candidates))
+        spans: list[int] = []
+        plain = ""
+        for part in re.split(f"([{OPEN}{CLOSE}])", self.template.render(items, self._shown(offer))):
+            if part in (OPEN, CLOSE):
+                spans.append(len(plain))
+            else:
+                plain += part
+        return spans if plain == prompt.text else []
 
     def answer(self, item: int, candidates: Codes | None = None) -> str:
         """The answer's text: a space, then the item's text or the letter of its place among the candidates."""
@@ -168,13 +186,16 @@ class Encoder:
         )
 
     def _render(self, context: list[int], kept: int, candidates: list[int] | None) -> str:
-        shown = None
-        if self.template.lists_candidates and candidates is not None:
-            shown = [
-                Candidate(self._label(n, len(candidates)) if self.style == "letter" else "", self.texts[item])
-                for n, item in enumerate(candidates)
-            ]
-        return self._render_with(context[len(context) - kept :], shown)
+        return self._render_with(context[len(context) - kept :], self._shown(candidates))
+
+    def _shown(self, candidates: list[int] | None) -> list[Candidate] | None:
+        if not self.template.lists_candidates or candidates is None:
+            return None
+        letters = self.style == "letter"
+        return [
+            Candidate(self._label(n, len(candidates)) if letters else "", self.texts[item])
+            for n, item in enumerate(candidates)
+        ]
 
     def _render_with(self, items: Sequence[int], shown: list[Candidate] | None) -> str:
         return self.template.render([self._items[item] for item in items], shown)

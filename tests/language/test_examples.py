@@ -55,6 +55,25 @@ def test_only_as_many_are_read_as_asked_for(tokenizer: PreTrainedTokenizerFast, 
     assert len(read(tmp_path, tokenizer, PAIR, PAIR, PAIR, at_most=2)) == 2
 
 
+def test_tokens_of_the_historys_titles_are_told_from_others(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    prompt = "Seen: Heat (1995), Big (1988). Next:"
+    spans = [
+        n for title in ("Heat (1995)", "Big (1988)") for n in (prompt.index(title), prompt.index(title) + len(title))
+    ]
+    (row,) = read(tmp_path, tokenizer, {**PAIR, "prompt": prompt, "titles": spans}, titles=True)
+    own = tokenizer.decode([one for one, is_own in zip(row["prompt_ids"], row["titles"], strict=True) if is_own])
+    assert own.replace(" ", "") == "Heat(1995)Big(1988)"
+    assert not row["titles"][0]  # BOS
+
+
+def test_pairs_that_do_not_say_where_titles_stand_are_refused(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    for pair in (PAIR, {**PAIR, "titles": []}):
+        with pytest.raises(TrainingFault, match="column titles"):
+            read(tmp_path, tokenizer, pair, titles=True)
+
+
 def test_a_batch_says_how_many_rows_it_has(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     made = collate([*read(tmp_path, tokenizer, PAIR, PAIR)])
     assert len(made["pairs"]) == len(made["rows"]) == 2

@@ -99,14 +99,27 @@ def test_what_else_is_in_a_batch_changes_no_pairs_loss(
         pairs(tokenizer, ["Jaws (1975)"]),
         pairs(tokenizer, ["Tron (1982)", "Heat (1995)"], "Alien (1979)\n Jaws (1975)\n Heat (1995)", "Big (1988)"),
     ]
-    several = [Batch(one.prompts, one.answers, [[-9.0] * len(one.answers[0])]) for one in several]
+    several = [Batch(one.prompts, one.answers, reference=[[-9.0] * len(one.answers[0])]) for one in several]
     one, other = several
     assert one.reference is not None
     assert other.reference is not None
-    both = Batch(one.prompts + other.prompts, one.answers + other.answers, one.reference + other.reference)
+    references = one.reference + other.reference
+    both = Batch(one.prompts + other.prompts, one.answers + other.answers, reference=references)
     together, _ = judged(tuned, both, asked, pad=0)
     alone = torch.cat([judged(tuned, one, asked, pad=0)[0] for one in several])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_a_likelihood_may_be_of_the_historys_titles_too(tokenizer: PreTrainedTokenizerFast) -> None:
+    batch, tuned = pairs(tokenizer, ["Jaws (1975)"]), model("llama")
+    (prompt,), ((chosen, _),) = batch.prompts, batch.answers
+    own = [2 <= at < 5 for at in range(len(prompt))]
+    batch = Batch(batch.prompts, batch.answers, titles=[own])
+    _, said = judged(tuned, batch, Objective(nll_on="history"), pad=0)
+    logps = tuned(torch.tensor([prompt + chosen])).logits[0].log_softmax(-1).detach()
+    spoken = [logps[at - 1, token] for at, token in enumerate(prompt + chosen) if at >= len(prompt) or own[at]]
+    assert len(spoken) == len(chosen) + 3
+    assert float(said["nll_loss"]) == pytest.approx(float(-torch.stack(spoken).mean()), abs=1e-4)
 
 
 def test_the_chosen_answers_place_among_its_pairs(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -43,6 +43,8 @@ def test_a_pair_is_what_was_borrowed_before_what_came_next_and_what_might_have_c
     assert first["rejected"] == [f" {TITLES[item]}" for item in first["rejected_items"]]
     assert pairs["query"].to_list() == [11, 12, 13]
     assert pairs["kept"].to_list() == [2, 3, 4]
+    starts, ends = first["titles"][::2], first["titles"][1::2]
+    assert [first["prompt"][a:b] for a, b in zip(starts, ends, strict=True)] == ["Heat (1995)", "Alien (1979)"]
 
 
 def test_nothing_after_the_position_is_in_the_prompt():
