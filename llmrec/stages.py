@@ -100,7 +100,7 @@ def plan(task: Task) -> list[Stage]:
         of_arm = known_by_content(one.recipe, task.here)
         reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train", "answer")}
         reads |= {"seed": one.seed, "budget": recipe.prompt.budget}
-        needs = ("prepare", "pairs", *one.built)
+        needs = ("prepare", "pairs", *one.built, *([one.start] if one.start else []))
         stages.append(Stage(f"train/{one.name}", "train", reads, needs, partial(work.train, task, one)))
     return [*stages, *_rankings(task, read), *_verdict(task, read)]
 

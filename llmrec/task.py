@@ -23,6 +23,8 @@ class ArmRun:
     seed: int
     built: tuple[str, ...]
     """The stage that pre-trains its model, if the recipe builds one."""
+    start: str | None = None
+    """The stage whose adapter it starts from, of the same seed."""
 
 
 @dataclass
@@ -49,7 +51,9 @@ class Task:
                 seed = self.recipe.seed + i
                 folder = name if seeds == 1 else f"{name}-s{seed}"
                 stage = self._stage(recipe)
-                self.arms.append(ArmRun(folder, name, recipe, seed, (stage,) if stage else ()))
+                above = self.recipe.start(name)
+                start = above and f"train/{above if seeds == 1 else f'{above}-s{seed}'}"
+                self.arms.append(ArmRun(folder, name, recipe, seed, (stage,) if stage else (), start))
 
     def _stage(self, recipe: Recipe) -> str | None:
         return next((name for name, other in self.built.items() if other.model.build == recipe.model.build), None)

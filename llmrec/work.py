@@ -140,7 +140,11 @@ def train(task: Task, one: ArmRun, out: Path) -> None:
     built = task.run.path(one.built[0]) if one.built else None
     tokenizer = load_tokenizer(one.recipe.model, here=task.here, built=built)
     model = load_model(one.recipe.model, here=task.here, built=built)
-    tune(one.recipe, model, tokenizer, task.run.path("pairs"), seed=one.seed, here=task.here, out=out)
+    recipe = one.recipe
+    if one.start is not None:
+        start = str(task.run.path(one.start).resolve() / "adapter")
+        recipe = recipe.model_copy(update={"lora": {**recipe.lora, "init_from": start}})
+    tune(recipe, model, tokenizer, task.run.path("pairs"), seed=one.seed, here=task.here, out=out)
 
 
 def rank_floor(task: Task, name: str, out: Path) -> None:

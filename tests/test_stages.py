@@ -105,6 +105,29 @@ def test_arms_of_one_architecture_share_its_pre_training(tmp_path: Path) -> None
     assert all("pretrain" in stages[f"train/{arm}"].needs for arm in "ab")
 
 
+def test_an_arm_may_start_from_the_adapter_of_another(tmp_path: Path) -> None:
+    arms = {"sft": {"objective": {"name": "sft"}}, "dpo": {"objective": {"name": "dpo"}, "lora": {"init_from": "sft"}}}
+    assert "train/sft" in planned(tmp_path, arms=arms)["train/dpo"].needs
+    several = planned(tmp_path, arms=arms, seeds=2)
+    assert "train/sft-s8" in several["train/dpo-s8"].needs
+    assert "train/sft-s7" not in several["train/dpo-s8"].needs
+
+
+@pytest.mark.parametrize(
+    ("sft", "said"),
+    [
+        ({"objective": None}, "no arm that is tuned before it"),
+        ({"model": {"build": {"layers": 9}}}, "sft tunes another model"),
+    ],
+)
+def test_an_arm_that_cannot_be_started_from_is_refused(tmp_path: Path, sft: dict[str, Any], said: str) -> None:
+    dpo = {"objective": {"name": "dpo"}, "lora": {"init_from": "sft"}}
+    with pytest.raises(ValueError, match=said):
+        planned(tmp_path, arms={"sft": sft, "dpo": dpo})
+    with pytest.raises(ValueError, match="list it above"):
+        planned(tmp_path, arms={"dpo": dpo, "sft": {}})
+
+
 def test_an_arm_of_another_architecture_is_pre_trained_by_itself(tmp_path: Path) -> None:
     stages = planned(tmp_path, arms={"a": {}, "deep": {"model": {"build": {"layers": 9}}}})
     assert [name for name in stages if name.startswith("pretrain")] == ["pretrain", "pretrain-2"]

@@ -51,10 +51,12 @@ def examples(
     eos: bool,
     budget: int,
     titles: bool = False,
+    rejected: int | None = None,
     at_most: int | None = None,
 ) -> Dataset:
     """A file of pairs as `prompt_ids` and `answers` (chosen first), the first `at_most` of it.
 
+    Of a pair's rejected answers the first `rejected` are read, or all.
     With `titles` also which of a prompt's tokens are of its history's titles, which the pairs' own column says. Prompts
     begin with BOS where the tokenizer has one, answers end in EOS if `eos`: what ranking reads. Raises
     TrainingFault where a column is missing, a row has nothing rejected, rejects what it chose or has an empty answer,
@@ -84,6 +86,8 @@ def examples(
             f"{path}: row {long[0]}'s prompt takes {len(prompts[long[0]])} tokens, and prompt.budget is {budget} "
             f"({len(long):,} such rows). Make the pairs again with this tokenizer and budget: llmrec pairs."
         )
+    if rejected is not None:
+        pairs = pairs.with_columns(pl.col("rejected").list.head(rejected))
     said = pairs.select(pl.concat_list(pl.concat_list("chosen"), "rejected").alias("said"))["said"].to_list()
     answers = _answers(tokenizer, pairs["prompt"].to_list(), said)
     ended = [[with_eos(tokenizer, ids) if eos else ids for ids in row] for row in answers]

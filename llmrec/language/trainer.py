@@ -83,7 +83,7 @@ def train(
     asked = recipe.objective
     read: dict[str, Any] = {"eos": recipe.answer.eos, "budget": recipe.prompt.budget}
     read["titles"] = asked.likelihood > 0 and asked.nll_on == "history"
-    rows = examples(pairs / "train.parquet", tokenizer, **read)
+    rows = examples(pairs / "train.parquet", tokenizer, **read, rejected=asked.rejected)
     held = examples(pairs / "valid.parquet", tokenizer, **read, at_most=EVALUATED)
     log = Log(out / "train_log.jsonl", f"tuning with {asked.name}")
     trainer = RecipeTrainer(

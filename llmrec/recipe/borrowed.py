@@ -97,7 +97,7 @@ OURS: dict[Section, dict[str, dict[str, Any]]] = {
         "init_from": {
             "anyOf": [{"type": "string"}, {"type": "null"}],
             "default": None,
-            "description": "A trained adapter to start from: a folder or a hub id.",
+            "description": "A trained adapter to start from: a folder, or an arm that is listed above.",
         }
     },
 }

@@ -285,6 +285,8 @@ class Objective(Settings):
     """Weight of ORPO's odds ratio, or how steeply the others prefer; null: what its paper uses."""
     gamma: Annotated[float, Field(ge=0)] = 0.5
     """Margin of `simpo`, as a share of beta."""
+    rejected: PositiveInt | None = None
+    """Of a pair's rejected answers this many are used, the first; null: all."""
     many: Literal["mean", "softmax"] = "mean"
     """Several rejected answers: the mean of their pairs, or the chosen one's share of all (dpo, s_dpo: their own)."""
     length: Literal["mean", "sum"] | None = None
@@ -387,7 +389,7 @@ class Recipe(Settings):
     pairs: Pairs = Pairs()
     model: Model
     lora: Annotated[Mapping, AfterValidator(check_lora)] = {}
-    """Fields of peft.LoraConfig, and `init_from`, an adapter to start from."""
+    """Fields of peft.LoraConfig, and `init_from`, an adapter to start from: a folder, or an arm listed above."""
     objective: Objective | None = Objective()
     """What fine-tuning minimises; `null` ranks with the model as it is."""
     train: Annotated[Mapping, AfterValidator(check_train)] = {}
@@ -410,7 +412,24 @@ class Recipe(Settings):
             except ValueError as fault:
                 words = str(fault).replace("{", "{{").replace("}", "}}")
                 raise PydanticCustomError("arms", f"arms.{name}: {words}") from None
+            self._starts_well(name)
         return self
+
+    def start(self, name: str) -> str | None:
+        """The arm whose adapter an arm starts from, where its `lora.init_from` names one."""
+        start = self.arm(name).lora.get("init_from")
+        return start if start in self.arms and self.arms[name].objective is not None else None
+
+    def _starts_well(self, name: str) -> None:
+        start, names = self.start(name), list(self.arms)
+        if start is None:
+            return
+        if names.index(start) >= names.index(name) or self.arm(start).objective is None:
+            raise PydanticCustomError(
+                "arms", f"arms.{name}.lora.init_from: {start} is no arm that is tuned before it; list it above"
+            )
+        if self.arm(start).model != self.arm(name).model:
+            raise PydanticCustomError("arms", f"arms.{name}.lora.init_from: {start} tunes another model")
 
     @staticmethod
     def folded(base: Mapping, own: Mapping) -> Mapping:

@@ -51,6 +51,12 @@ def test_a_row_a_rejected_answer_is_read_too(tokenizer: PreTrainedTokenizerFast,
     assert [len(row["answers"]) for row in rows] == [2, 2]
 
 
+def test_a_pair_may_be_read_with_fewer_rejected_answers(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    whole, some = (read(tmp_path, tokenizer, PAIR, rejected=n)[0]["answers"] for n in (None, 1))
+    assert some == whole[:2]
+    assert len(whole) == 3
+
+
 def test_only_as_many_are_read_as_asked_for(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     assert len(read(tmp_path, tokenizer, PAIR, PAIR, PAIR, at_most=2)) == 2
 
