@@ -1,11 +1,14 @@
 """Ways in which preference tuning goes wrong without saying so, each turned into an error.
 
-TRL lets all of these pass: a loss that is not finite (logged as 0, and an adapter full of NaN saved with exit 0),
-adapter tensors that no gradient reaches, and an adapter that changes nothing.
+TRL lets all of these pass: a loss that is not finite (logged as 0, and an adapter full of NaN saved with exit 0), a
+gradient that explodes, a preference that stays where it began, adapter tensors that no gradient reaches, and an adapter
+that changes nothing.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +36,55 @@ def refuse_broken(tensors: Mapping[str, Tensor]) -> None:
         raise TrainingFault(
             f"train: {len(bad)} of {len(tensors)} adapter tensors are not finite, first {bad[0]}; not saved."
         )
+
+
+class Standstill:
+    """Stops the run if the preference stays for PATIENCE steps where it is when all answers are alike."""
+
+    PATIENCE, NEAR = 30, 1e-5
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def saw(self, preference: float, standing: float, step: int) -> None:
+        """Raises TrainingFault at the last of PATIENCE steps in a row that moved nothing."""
+        still = standing > 0 and abs(preference - standing) <= self.NEAR * standing
+        self.steps = self.steps + 1 if still else 0
+        if self.steps >= self.PATIENCE:
+            raise TrainingFault(
+                f"train: the preference has been {standing:.4f}, where chosen and rejected answers are all alike, for "
+                f"{self.steps} steps (now {step}): nothing is learned. Raise train.learning_rate or objective.beta, "
+                "and see whether the adapter's layers are used."
+            )
+
+
+class SteadyGradient(TrainerCallback):
+    """Stops the run if a logged gradient norm is not finite, or FAR times the median of those before it."""
+
+    FAR, ENOUGH = 1e3, 10
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        norm = (logs or {}).get("grad_norm")
+        if norm is None:
+            return
+        usual = statistics.median(self.seen) if len(self.seen) >= self.ENOUGH else math.inf
+        if not math.isfinite(norm) or norm > self.FAR * usual:
+            before = f"; it was {usual:.3g}" if math.isfinite(usual) else ""
+            raise TrainingFault(
+                f"train: the gradient's norm is {norm:.3g} at step {state.global_step}{before}. Lower "
+                "train.learning_rate or train.max_grad_norm; the last checkpoint is as it was."
+            )
+        self.seen.append(float(norm))
 
 
 @torch.no_grad()

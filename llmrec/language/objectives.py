@@ -99,6 +99,15 @@ OBJECTIVES: dict[str, Callable[[Answers, Objective], Tensor]] = {
     "simpo": simpo,
     "cpo": cpo,
 }
+
+
+def standing(asked: Objective, k: int) -> float:
+    """The loss where chosen and k rejected answers are all alike: log 2, log(1 + k), or what becomes of them."""
+    same = Answers(torch.full((1,), -1.0), torch.full((1, k), -1.0), torch.ones(1, k, dtype=torch.bool))
+    same = Answers(same.chosen, same.rejected, same.real, same)
+    return float(OBJECTIVES[asked.name](same, asked))
+
+
 REFERENCED = {"dpo", "s_dpo"}
 """Objectives that need to know what the model said before."""
 

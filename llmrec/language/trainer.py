@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from datasets.utils.logging import disable_progress_bar as disable_progress_bars
 from peft import get_peft_model_state_dict
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmrec.errors import ModelFault
@@ -22,7 +22,7 @@ from llmrec.language.examples import Batch, collate, examples
 from llmrec.language.judging import judged
 from llmrec.language.load import refuse_strangers
 from llmrec.language.lora import adapted
-from llmrec.language.objectives import REFERENCED
+from llmrec.language.objectives import REFERENCED, standing
 from llmrec.language.shares import SharedRows, Shares
 from llmrec.language.watch import Log
 from llmrec.launch import expect_all_processes
@@ -95,8 +95,10 @@ def train(
         processing_class=tokenizer,
         train_dataset=rows,
         eval_dataset=held,
-        callbacks=[guards.EveryTensorLearns(), log],
+        callbacks=[guards.EveryTensorLearns(), guards.SteadyGradient(), log],
     )
+    if recipe.train.get("patience") is not None:
+        trainer.add_callback(EarlyStoppingCallback(recipe.train["patience"]))
     for chatter in (PrinterCallback, ProgressCallback):  # both write to stdout, which is for results
         trainer.remove_callback(chatter)
     if asked.name in REFERENCED:
@@ -130,7 +132,7 @@ class RecipeTrainer(ORPOTrainer):
 
     def __init__(self, *args: Any, objective: Objective, log: Log | None = None, **kwargs: Any) -> None:
         self.objective: Objective = objective
-        self.watched = log
+        self.watched, self.standstill = log, guards.Standstill()
         super().__init__(*args, **kwargs)
         tokenizer: Any = self.processing_class
         self.pad: int = tokenizer.pad_token_id
@@ -208,10 +210,15 @@ class RecipeTrainer(ORPOTrainer):
         processes = self.accelerator.num_processes if train_eval == "train" else 1
         if processes > 1:
             sums = self.accelerator.reduce(sums)
-        *means, rows = sums.tolist()
+        *totals, rows = sums.tolist()
+        found = {name: total / rows for name, total in zip(own, totals, strict=True)}
+        if train_eval == "train":
+            counts = {len(answers) - 1 for answers in batch["pairs"].answers}
+            alike = standing(self.objective, counts.pop()) if len(counts) == 1 else 0.0
+            self.standstill.saw(found["preference"], alike, self.state.global_step)
         prefix = "eval_" if train_eval == "eval" else ""
         # The mean of the processes' gradients is taken later: what is divided here is all rows' by their number.
-        return losses.sum() * (processes / rows), {f"{prefix}{n}": v / rows for n, v in zip(own, means, strict=True)}
+        return losses.sum() * (processes / rows), {f"{prefix}{name}": value for name, value in found.items()}
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -239,6 +246,10 @@ def quiet() -> None:
 def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
     assert recipe.objective is not None
     fields = {**DEFAULTS, **recipe.train}
+    if fields.pop("patience", None) is not None:  # what is kept must be what was measured
+        every = fields["save_steps"]
+        best = {"metric_for_best_model": "eval_ndcg", "greater_is_better": True, "load_best_model_at_end": True}
+        fields = {**best, "eval_strategy": "steps", "eval_steps": every, **fields}
     if "gradient_checkpointing" in fields:  # transformers' old name for it
         fields["activation_checkpointing"] = fields.pop("gradient_checkpointing")
     cpu = fields.setdefault("use_cpu", not torch.cuda.is_available())

@@ -90,9 +90,15 @@ RENAMED: dict[Section, dict[str, str]] = {
     },
 }
 
-# llmrec's own, beside peft's.
+# llmrec's own, beside trl's and peft's.
 OURS: dict[Section, dict[str, dict[str, Any]]] = {
-    "train": {},
+    "train": {
+        "patience": {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}],
+            "default": None,
+            "description": "Evaluations without a better NDCG on validation pairs before it stops, and keeps the best.",
+        }
+    },
     "lora": {
         "init_from": {
             "anyOf": [{"type": "string"}, {"type": "null"}],

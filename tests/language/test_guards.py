@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,3 +69,26 @@ def test_lora_s_first_gradient_of_zero_is_forgiven() -> None:
         model(torch.tensor([[1, 2, 3]])).logits.square().sum().backward()
         callback.on_pre_optimizer_step(*NOBODY, model=model)
         optimizer.step()
+
+
+def test_a_preference_that_stands_still() -> None:
+    guard = guards.Standstill()
+    for step in range(guard.PATIENCE - 1):
+        guard.saw(0.693147, math.log(2), step)
+    with pytest.raises(TrainingFault, match="has been 0.6931"):
+        guard.saw(0.693147, math.log(2), guard.PATIENCE)
+
+
+def test_a_preference_that_moves_now_and_then() -> None:
+    guard = guards.Standstill()
+    for step in range(3 * guard.PATIENCE):
+        guard.saw(0.693147 if step % 20 else 0.6921, math.log(2), step)
+
+
+@pytest.mark.parametrize("last", [float("nan"), float("inf"), 3e3])
+def test_a_gradient_that_explodes(last: float) -> None:
+    guard, state = guards.SteadyGradient(), SimpleNamespace(global_step=70)
+    for norm in (1.0, 2.0, 30.0) * 4:
+        guard.on_log(NOBODY[0], state, NOBODY[2], logs={"grad_norm": norm})  # type: ignore[arg-type]
+    with pytest.raises(TrainingFault, match="gradient's norm is .* at step 70"):
+        guard.on_log(NOBODY[0], state, NOBODY[2], logs={"grad_norm": last})  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmrec.language.objectives import OBJECTIVES, REFERENCED, Answers, log_odds
+from llmrec.language.objectives import OBJECTIVES, REFERENCED, Answers, log_odds, standing
 from llmrec.recipe.sections import BETA, Objective
 
 CHOSEN, REJECTED = [-0.7, -2.0], [[-1.1, -0.4, -3.0], [-2.5, -1.9, -0.1]]
@@ -72,6 +72,7 @@ def test_raising_the_chosen_answer_never_raises_the_loss(name: Any) -> None:
 def test_where_all_answers_are_alike_a_loss_is_log_two_or_log_of_all() -> None:
     same = Answers(torch.full((1,), -1.0), torch.full((1, 7), -1.0), torch.ones(1, 7, dtype=torch.bool))
     same = Answers(same.chosen, same.rejected, same.real, same)
+    assert standing(Objective(name="s_dpo"), 7) == pytest.approx(math.log(8))
     for name in ("dpo", "cpo"):
         assert float(OBJECTIVES[name](same, Objective(name=name))) == pytest.approx(math.log(2))
     assert float(OBJECTIVES["s_dpo"](same, Objective(name="s_dpo"))) == pytest.approx(math.log(8))

@@ -125,3 +125,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(world: World,
     with pytest.raises(TrainingFault, match="loss is"):
         go(world, tmp_path / "arm", recipe(train={"learning_rate": 1e30, "max_grad_norm": 0.0}))
     assert not (tmp_path / "arm" / "adapter").exists()
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "s_dpo", "simpo", "cpo"])
+def test_every_objective_comes_to_prefer_the_chosen_film(world: World, tmp_path: Path, name: str) -> None:
+    asked = recipe(objective={"name": name}, train={"num_train_epochs": 8})
+    log = [line for line in go(world, tmp_path / "arm", asked) if "loss" in line]
+    found = {field: [line[field] for line in log] for field in ("loss", "log_odds", "preference")}
+    assert np.mean(found["loss"][-6:]) < np.mean(found["loss"][:6])
+    assert np.mean(found["log_odds"][-6:]) > np.mean(found["log_odds"][:6])
+    if name in ("dpo", "s_dpo"):  # what tuning starts from is what it is held to
+        assert found["preference"][0] == pytest.approx(np.log(2 if name == "dpo" else 3), abs=1e-4)
+
+
+def test_the_best_adapter_is_kept_and_it_stops_when_no_better_comes(world: World, tmp_path: Path) -> None:
+    fields = {"num_train_epochs": 30, "save_steps": 2, "patience": 2, "learning_rate": 5e-2}
+    log = go(world, tmp_path / "arm", recipe(train=fields))
+    found = [line["eval_ndcg"] for line in log if "eval_ndcg" in line]
+    assert len(found) < 30 * 3 / 2
+    assert max(found) not in found[-2:] or found[-1] == found[-2] == max(found)
