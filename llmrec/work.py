@@ -134,10 +134,14 @@ def pairs(task: Task, out: Path) -> None:
 
 def train(task: Task, one: ArmRun, out: Path) -> None:
     """One arm's adapter."""
-    from llmrec.language.load import load_model, load_tokenizer
+    from llmrec.language.load import load_config, load_model, load_tokenizer
+    from llmrec.language.preflight import refuse_too_large
     from llmrec.language.trainer import train as tune
 
     built = task.run.path(one.built[0]) if one.built else None
+    config = load_config(one.recipe.model, here=task.here, built=built)
+    if config is not None:
+        refuse_too_large(one.recipe, config, task.run.path("pairs") / "train.parquet")
     tokenizer = load_tokenizer(one.recipe.model, here=task.here, built=built)
     model = load_model(one.recipe.model, here=task.here, built=built)
     recipe = one.recipe

@@ -37,6 +37,17 @@ def load_tokenizer(section: Model, *, here: Path, built: Path | None = None) -> 
     return tokenizer
 
 
+def load_config(section: Model, *, here: Path, built: Path | None = None) -> Any:
+    """The model's transformers config, without its weights; None for a GGUF file, which is slow to open."""
+    where, extra = _whereabouts(section, here, built)
+    if "gguf_file" in extra:
+        return None
+    try:
+        return AutoConfig.from_pretrained(where, trust_remote_code=section.trust_remote_code, **extra)
+    except Exception as fault:
+        raise ModelFault(_refusal(where, "model", fault, extra)) from None
+
+
 def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreTrainedModel:
     """The model's weights (safetensors or GGUF only), in `section.dtype`, quantised if asked, ready to evaluate.
 

@@ -36,6 +36,7 @@ def quantisation(section: Model, config: Any) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,  # the scales of 64 weights in 8 bits too: .37 bits less a weight
         bnb_4bit_compute_dtype=getattr(torch, section.dtype),
         llm_int8_skip_modules=whole,
     )

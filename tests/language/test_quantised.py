@@ -163,3 +163,18 @@ def test_quantising_without_the_package_that_does_it(folder: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ModelFault, match=r"model.quantize: nf4 needs bitsandbytes: pip install 'llmrec\[quantize\]'"):
         load_model(section(quantize="nf4"), here=folder)
+
+
+def test_eight_bit_moments_tune_a_model_of_four_bits(folder: Path) -> None:
+    """bitsandbytes' AdamW in 8 bits, as a recipe asks for it: train.optim."""
+    asked = section(quantize="nf4")
+    recipe = Recipe.model_validate({
+        "name": "tiny", "data": {"path": "x.csv"}, "model": asked.model_dump(), "lora": {"r": 4, "lora_alpha": 8},
+        "prompt": {"template": "movies/lines", "budget": 64},
+        "train": {"learning_rate": 1e-2, "num_train_epochs": 2, "logging_steps": 1, "optim": "adamw_bnb_8bit"},
+    })  # fmt: skip
+    model = load_model(asked, here=folder)
+    train(recipe, model, load_tokenizer(asked, here=folder), folder, seed=7, here=folder, out=folder / "arm")
+    log = [json.loads(line) for line in (folder / "arm" / "train_log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in log if "loss" in line]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
