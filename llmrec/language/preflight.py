@@ -77,7 +77,7 @@ def checkpointed(recipe: Recipe) -> bool:
 
 
 def refuse_too_large(recipe: Recipe, config: Any, pairs: Path) -> None:
-    """Raises TrainingFault if a step is unlikely to fit into what is free, with what to change; notes what it takes."""
+    """Raises TrainingFault if a step is unlikely to fit into what is free, with what to change; notes a near thing."""
     assert recipe.objective is not None
     table = pl.read_parquet(pairs)
     if "longest" not in table.columns:
@@ -93,8 +93,9 @@ def refuse_too_large(recipe: Recipe, config: Any, pairs: Path) -> None:
         return estimate(recipe, config, rows * prompt + branches, branches + rows * (prompt if own else 1))
 
     needed, free, where = taken(rows), *_free()
-    note(f"train: a step takes about {needed} at most; {where} has {free / GB:.1f} GB free")
     if needed.total <= free:
+        if needed.total > free / 2:
+            note(f"train: a step takes about {needed}; {where} has {free / GB:.1f} GB free")
         return
     halves = [rows // 2**n for n in range(1, rows.bit_length())]
     fits = next((fewer for fewer in halves if taken(fewer).total <= free), 0)

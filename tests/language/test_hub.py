@@ -48,6 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(home / "modules"))
     monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.setenv("LLMREC_HOME", str(home))
     monkeypatch.setattr(sys, "path", [*sys.path])  # code that comes with a model is put on it
     return home
 

@@ -54,10 +54,13 @@ def test_checkpointing_keeps_less() -> None:
     assert kept[1] < 0.15 * kept[0]
 
 
-def test_what_fits_is_noted(pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(preflight, "_free", lambda: (64e9, "this machine"))
-    refuse_too_large(recipe(), GEMMA, pairs)
-    assert "a step takes about" in capsys.readouterr().err
+def test_a_near_thing_is_noted(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for free, said in ((64e9, False), (6e9, True)):
+        monkeypatch.setattr(preflight, "_free", lambda free=free: (free, "this machine"))
+        refuse_too_large(recipe(), GEMMA, pairs)
+        assert ("a step takes about" in capsys.readouterr().err) == said
 
 
 def test_what_does_not_fit_is_refused_with_what_to_change(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
