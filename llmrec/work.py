@@ -136,7 +136,7 @@ def train(task: Task, one: ArmRun, out: Path) -> None:
     """One arm's adapter."""
     from llmrec.language.load import load_config, load_model, load_tokenizer
     from llmrec.language.preflight import refuse_too_large
-    from llmrec.language.trainer import train as tune
+    from llmrec.language.tuning import train as tune
 
     built = task.run.path(one.built[0]) if one.built else None
     config = load_config(one.recipe.model, here=task.here, built=built)

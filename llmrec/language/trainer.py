@@ -1,32 +1,22 @@
-"""Preference tuning with TRL's ORPOTrainer and our own forward pass: the one file that imports trl.experimental."""
+"""TRL's ORPOTrainer with our own forward pass: the one file that imports trl.experimental."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets.utils.logging import disable_progress_bar as disable_progress_bars
-from peft import get_peft_model_state_dict
-from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmrec.errors import ModelFault
-from llmrec.files import write_json
 from llmrec.language import guards
 from llmrec.language.branches import branch_logps
-from llmrec.language.examples import Batch, collate, examples
+from llmrec.language.examples import Batch, collate
 from llmrec.language.judging import judged
-from llmrec.language.load import refuse_strangers
-from llmrec.language.lora import adapted
-from llmrec.language.objectives import REFERENCED, standing
+from llmrec.language.objectives import standing
 from llmrec.language.shares import SharedRows, Shares
 from llmrec.language.watch import Log
-from llmrec.launch import expect_all_processes
-from llmrec.progress import leads, note, track
+from llmrec.progress import track
 from llmrec.recipe.sections import Objective, Recipe
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -39,8 +29,6 @@ except ImportError as fault:  # moved or removed: "anything here may change in a
         f"trl {trl.__version__} has no trl.experimental.orpo ({fault}); llmrec is held to trl 1.16: "
         "pip install 'trl>=1.16,<1.17'."
     ) from None
-
-EVALUATED = 128  # validation pairs that are watched; users are in random order, so the first are a fair draw
 
 DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-4,
@@ -56,75 +44,6 @@ DEFAULTS: dict[str, Any] = {
     "disable_dropout": True,
     "activation_checkpointing": False,  # the answers are short; a recipe for a large model turns it on
 }
-
-
-def train(
-    recipe: Recipe,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Path,
-    *,
-    seed: int,
-    here: Path,
-    out: Path,
-) -> None:
-    """Fine-tunes one arm on `pairs` (train.parquet, valid.parquet) and writes `out/adapter` and `out/train_log.jsonl`.
-
-    A row is a pair with all its rejected answers, and each is seen once an epoch, whatever the number of processes (a
-    step has `per_device_train_batch_size` pairs of each). The loss is a mean over pairs, so accumulation and several
-    processes change nothing. Goes on from the last checkpoint in `out/checkpoints`. Raises TrainingFault on pairs that
-    cannot be learned from, and where a guard fires.
-    """
-    assert recipe.objective is not None
-    expect_all_processes()
-    quiet()
-    set_seed(seed)
-    refuse_strangers(tokenizer, model)
-    asked = recipe.objective
-    read: dict[str, Any] = {"eos": recipe.answer.eos, "budget": recipe.prompt.budget}
-    read["titles"] = asked.likelihood > 0 and asked.nll_on == "history"
-    rows = examples(pairs / "train.parquet", tokenizer, **read, rejected=asked.rejected)
-    held = examples(pairs / "valid.parquet", tokenizer, **read, at_most=EVALUATED)
-    log = Log(out / "train_log.jsonl", f"tuning with {asked.name}")
-    trainer = RecipeTrainer(
-        model=adapted(model, recipe.lora, here=here),
-        args=_arguments(recipe, seed=seed, out=out / "checkpoints"),
-        objective=asked,
-        log=log,
-        data_collator=collate,
-        processing_class=tokenizer,
-        train_dataset=rows,
-        eval_dataset=held,
-        callbacks=[guards.EveryTensorLearns(), guards.SteadyGradient(), log],
-    )
-    if recipe.train.get("patience") is not None:
-        trainer.add_callback(EarlyStoppingCallback(recipe.train["patience"]))
-    for chatter in (PrinterCallback, ProgressCallback):  # both write to stdout, which is for results
-        trainer.remove_callback(chatter)
-    if asked.name in REFERENCED:
-        trainer.refer()
-    last = _last_checkpoint(out / "checkpoints")
-    if last is not None:
-        note(f"train: going on from {last.name}")
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-
-    tuned = trainer.accelerator.unwrap_model(trainer.model)
-    weights = get_peft_model_state_dict(tuned, save_embedding_layers=False)
-    guards.refuse_broken(weights)
-    first: Any = rows[0]
-    change = guards.refuse_idle(tuned, first["prompt_ids"] + first["answers"][0])
-    trainer.accelerator.wait_for_everyone()  # each process has its part of the last checkpoint to write
-    if trainer.is_world_process_zero():
-        tuned.save_pretrained(out / "adapter", safe_serialization=True)
-        tokenizer.save_pretrained(out / "adapter")
-        facts = {
-            "rows": len(rows),
-            "processes": trainer.accelerator.num_processes,
-            "largest_logit_change": change,
-        }
-        write_json({**facts, "parameters": sum(t.numel() for t in weights.values())}, out / "summary.json")
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
 
 
 class RecipeTrainer(ORPOTrainer):
@@ -237,13 +156,8 @@ class RecipeTrainer(ORPOTrainer):
         return result
 
 
-def quiet() -> None:
-    """No bars for tokenising and loading unless somebody watches."""
-    if not (leads() and os.isatty(2)):
-        disable_progress_bars()
-
-
-def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
+def arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
+    """TRL's arguments for a recipe, checkpoints going to `out`."""
     assert recipe.objective is not None
     fields = {**DEFAULTS, **recipe.train}
     if fields.pop("patience", None) is not None:  # what is kept must be what was measured
@@ -265,17 +179,3 @@ def _arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
     )
-
-
-def _is_whole(state: Path) -> bool:
-    try:
-        json.loads(state.read_text())
-    except (OSError, ValueError):  # not written, or cut short by a kill or a full disk
-        return False
-    return True
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose trainer state was written, which is what the trainer writes last."""
-    found = [p for p in folder.glob("checkpoint-*") if _is_whole(p / "trainer_state.json")]
-    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)

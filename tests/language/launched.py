@@ -31,11 +31,11 @@ def watch(event: str, args: tuple[Any, ...]) -> None:
 def main() -> None:
     sys.addaudithook(watch)
     from llmrec.cli import main as llmrec
-    from llmrec.language import trainer
+    from llmrec.language import trainer, tuning
 
     seen: list[dict[str, Any]] = []
     adapters: list[str] = []
-    step, refuse = trainer.RecipeTrainer.training_step, trainer.guards.refuse_broken
+    step, refuse = trainer.RecipeTrainer.training_step, tuning.guards.refuse_broken
 
     def training_step(self: Any, model: Any, inputs: Any, *rest: Any) -> Any:
         rows = list(zip(inputs["pairs"].prompts, inputs["pairs"].answers, strict=True))
@@ -47,7 +47,7 @@ def main() -> None:
         adapters.append(save({name: tensor.contiguous() for name, tensor in sorted(weights.items())}).hex())
         refuse(weights)
 
-    trainer.RecipeTrainer.training_step, trainer.guards.refuse_broken = training_step, refuse_broken  # type: ignore[method-assign]
+    trainer.RecipeTrainer.training_step, tuning.guards.refuse_broken = training_step, refuse_broken  # type: ignore[method-assign]
     try:
         llmrec()
     finally:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from llmrec.errors import ModelFault
 from llmrec.language.load import load_model, load_tokenizer
 from llmrec.language.lora import tuned
-from llmrec.language.trainer import train
+from llmrec.language.tuning import train
 from llmrec.recipe.sections import Model, Recipe
 from tests.language.families import small
 

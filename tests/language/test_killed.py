@@ -25,7 +25,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from llmrec.language import trainer
+from llmrec.language import trainer, tuning
 from llmrec.recipe.sections import Recipe
 from tests.language.families import small
 
@@ -41,7 +41,7 @@ def dying(self, *args, **kwargs):
 trainer.RecipeTrainer.compute_loss = dying
 asked = Recipe.model_validate_json((here / "recipe.json").read_text())
 tokenizer = AutoTokenizer.from_pretrained(here / "tokenizer")
-trainer.train(asked, small("llama"), tokenizer, here / "pairs", seed=7, here=here, out=here / "killed")
+tuning.train(asked, small("llama"), tokenizer, here / "pairs", seed=7, here=here, out=here / "killed")
 """
 
 

@@ -18,7 +18,7 @@ from llmrec.errors import ModelFault
 from llmrec.language.load import load_model, load_tokenizer
 from llmrec.language.lora import adapted, tuned, with_adapter
 from llmrec.language.tokenizer import build_tokenizer
-from llmrec.language.trainer import train
+from llmrec.language.tuning import train
 from llmrec.prompts.encoding import Encoder
 from llmrec.prompts.template import load_template
 from llmrec.rank.language import rank_with

@@ -17,7 +17,7 @@ from llmrec.errors import TrainingFault
 from llmrec.language import trainer as training
 from llmrec.language.lora import with_adapter
 from llmrec.language.tokenizer import build_tokenizer
-from llmrec.language.trainer import train
+from llmrec.language.tuning import train
 from llmrec.recipe.sections import Recipe
 from tests.language.families import small
 
@@ -87,6 +87,8 @@ def test_the_adapter_is_safetensors_and_loads_again(world: World, tmp_path: Path
     adapter = tmp_path / "arm" / "adapter"
     assert all(torch.isfinite(t).all() for t in load_file(adapter / "adapter_model.safetensors").values())
     ids = torch.tensor([[1, 40, 50]])
+    beside = json.loads((adapter / "llmrec.json").read_text())
+    assert (beside["answer"]["eos"], beside["objective"]["name"], beside["budget"]) == (True, "orpo", 64)
     plain, tuned = small("llama"), with_adapter(small("llama"), adapter)
     assert not torch.allclose(plain(ids).logits, tuned(ids).logits)
     assert not [*adapter.rglob("*.bin"), *adapter.rglob("*.pt")]
