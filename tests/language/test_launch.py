@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU_2 = ["--config_file", str(resources.find("accelerate", "cpu-2"))]
 WORDS = ["Heat", "Jaws", "Tron", "Rope", "Fury", "Gigi", "Hook", "Ikiru", "Kes", "Laura", "Marty", "Nosferatu"]
 PEOPLE, EPOCHS = 28, 3
-BATCH = {"even": 7, "uneven": 4}  # of 28 rows: two steps of 7 + 7, or four of 4 + 3
+BATCH = {"even": 7, "uneven": 4, "referenced": 4}  # of 28 rows: two steps of 7 + 7, or four of 4 + 3
 RECIPE = f"""
 name: two
 seed: 7
@@ -51,6 +51,7 @@ train:       {{learning_rate: 5.0e-3, num_train_epochs: {EPOCHS}, logging_steps:
 arms:
   even:      {{train: {{per_device_train_batch_size: {BATCH["even"]}}}}}
   uneven:    {{train: {{per_device_train_batch_size: {BATCH["uneven"]}}}}}
+  referenced: {{objective: {{name: dpo}}, train: {{per_device_train_batch_size: {BATCH["referenced"]}}}}}
 """
 DOUBLED = [f"arms.{arm}.train.per_device_train_batch_size={2 * batch}" for arm, batch in BATCH.items()]
 
@@ -132,7 +133,7 @@ def logged(run, arm):
 def test_every_row_is_seen_once_an_epoch_by_one_of_the_two(world, two, arm):
     asked = Counter(rows(world))
     assert asked.total() == PEOPLE
-    steps = {"even": 2, "uneven": 4}[arm]
+    steps = {"even": 2, "uneven": 4, "referenced": 4}[arm]
     for epoch in range(EPOCHS):
         seen = [
             json.dumps(row)
@@ -162,7 +163,7 @@ def test_only_the_leading_process_writes(two):
 
 def test_both_end_with_the_same_adapter(two):
     leading, other = (diary["adapters"] for diary in two)
-    assert len(leading) == 2
+    assert len(leading) == len(BATCH)
     assert leading == other
 
 
