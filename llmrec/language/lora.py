@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from llmrec.errors import ModelFault
@@ -47,9 +49,29 @@ def adapted(model: PreTrainedModel, section: dict[str, Any], *, here: Path) -> P
 
 
 def with_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
-    """The model with the adapter that is saved in `folder`."""
-    with _old_name():
-        return _small(PeftModel.from_pretrained(model, folder, is_trainable=trainable))
+    """The model with the adapter saved in `folder`. Raises ModelFault where that is damaged or of another base."""
+    try:
+        with _old_name(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # said below, as a fault
+            tuned = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        saved = load_file(folder / "adapter_model.safetensors")
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as fault:
+        line = next((line.strip() for line in reversed(str(fault).splitlines()) if line.strip()), type(fault).__name__)
+        raise ModelFault(
+            f"{folder}: not an adapter that fits {_name(model)} ({line}). An adapter belongs to the model that it was "
+            "tuned on; name that one, or tune a new adapter."
+        ) from None
+    wanted = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise ModelFault(
+            f"{folder}: has {len(saved)} tensors, and {_name(model)} with its targets has {len(wanted)}: it was tuned "
+            "on another model. Name that one, or tune a new adapter."
+        )
+    return _small(tuned)
+
+
+def _name(model: PreTrainedModel) -> str:
+    return str(getattr(model, "name_or_path", "") or "this model")
 
 
 def tuned(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from llmrec.errors import ModelFault
 from llmrec.language.load import load_model, load_tokenizer, refuse_strangers
-from llmrec.language.lora import adapted
+from llmrec.language.lora import adapted, with_adapter
 from llmrec.language.tokenizer import build_tokenizer
 from llmrec.recipe.sections import Build, Model
 from tests.language.families import small
@@ -117,3 +120,22 @@ def test_an_adapter_can_be_gone_on_with(tmp_path):
     assert any(p.requires_grad for p in again.parameters())
     with pytest.raises(ModelFault, match="holds no adapter_config.json"):
         adapted(small("llama"), {"init_from": "elsewhere"}, here=tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 1}, {"hidden_size": 64}, {"intermediate_size": 96}])
+def test_an_adapter_of_another_model_is_refused(change, tmp_path):
+    adapted(small("llama"), {"r": 2}, here=tmp_path).save_pretrained(tmp_path / "adapter")
+    config = copy.deepcopy(small("llama").config)
+    for name, value in change.items():
+        setattr(config, name, value)
+    other = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ModelFault, match="tuned on"):
+        with_adapter(other, tmp_path / "adapter")
+
+
+def test_a_damaged_adapter_is_refused(tmp_path):
+    adapted(small("llama"), {"r": 2}, here=tmp_path).save_pretrained(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelFault, match="not an adapter that fits"):
+        with_adapter(small("llama"), tmp_path / "adapter")
