@@ -139,6 +139,8 @@ class Retriever(Settings):
     """Windows of like length side by side, or one after another in rows of max_length (not for `gru`)."""
     loss: Literal["cross_entropy", "sampled_softmax", "gbce", "bpr"] = "cross_entropy"
     """Exact softmax over the catalogue; softmax over drawn negatives with logQ correction; gSASRec's loss; or BPR."""
+    horizon: PositiveInt = 1
+    """Of what comes after a position so many items are asked for, the d-th with weight 1 / d (`cross_entropy` only)."""
     negatives: PositiveInt = 256
     """Items drawn for the losses that draw."""
     gbce_t: Share = 0.75
@@ -165,6 +167,8 @@ class Retriever(Settings):
     def the_mixer_can(self) -> Retriever:
         if self.time_scale is not None and self.mixer not in ("ssd", "mamba1"):
             raise ValueError(f"time_scale: {self.mixer} has no step sizes; take ssd or mamba1, or leave it null")
+        if self.horizon > 1 and self.loss != "cross_entropy":
+            raise ValueError(f"horizon: {self.loss} asks for one item a position; take cross_entropy, or leave it at 1")
         if self.rows == "packed" and self.mixer == "gru":
             raise ValueError("rows: a gru cannot start over inside a row; take bucketed")
         return self

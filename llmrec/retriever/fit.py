@@ -22,7 +22,7 @@ from llmrec.progress import note, track
 from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever.batches import gaps
 from llmrec.retriever.checkpoint import Checkpoint, Epoch, clear, identity, restore, store, write_log
-from llmrec.retriever.losses import Loss, loss_of
+from llmrec.retriever.losses import Loss, beyond, loss_of
 from llmrec.retriever.model import Retriever
 from llmrec.retriever.windows import Batch, Window, batch, bucketed, packed, prefixes, windows
 from llmrec.rng import rng_for, seed_for
@@ -85,7 +85,7 @@ def fit(
             began = time.monotonic()
             torch.manual_seed(seed_for(seed, "retriever", "dropout", number))
             plan = _plan(model, histories, rng_for(seed, "retriever", "order", number))
-            batches = (batch(rows, histories, waits, begin=model.begin) for rows in plan)
+            batches = (batch(r, histories, waits, begin=model.begin, horizon=section.horizon) for r in plan)
             loss = _epoch(model, optimizer, batches, len(plan), loss_fn, number)
             quality = validate(model, valid) if valid is not None else None
             at.add(Epoch(number, loss, quality, time.monotonic() - began), model)
@@ -149,7 +149,11 @@ def _epoch(
     for step, one in enumerate(batches):
         asked = one.targets >= 0
         vectors = model(one.codes.to(model.device), one.layout.to(model.device))[asked.to(model.device)]
-        loss = loss_fn(vectors, model.compared(), one.targets[asked].to(model.device), bias=model.item_bias)
+        targets, items = one.targets[asked].to(model.device), model.compared()
+        loss = loss_fn(vectors, items, targets, bias=model.item_bias)
+        if one.later:
+            later = [further[asked].to(model.device) for further in one.later]
+            loss = loss + beyond(vectors, items, targets, later, bias=model.item_bias)
         if not torch.isfinite(loss):
             raise TrainingFault(
                 f"retriever: the loss is {loss.item()} in epoch {number}, step {step + 1}. Lower "

@@ -9,7 +9,7 @@ Letters of shapes: r rows, d width, v items, k negatives.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -72,6 +72,25 @@ def sampled_softmax(
         shift = shift + bias.index_select(0, drawn)
     rest = _against(vectors, items, targets, drawn, shift, _log_sum)
     return _mean(F.softplus(rest - _scores(vectors, items, targets, bias)))
+
+
+def beyond(
+    vectors: Tensor, items: Tensor, targets: Tensor, later: Sequence[Tensor], *, bias: Tensor | None = None
+) -> Tensor:
+    """What is added to the cross-entropy of `targets` (r,) to have that of the next several items.
+
+    `later` are the items after each row's target, (r,) each, -1 where there is none. The d-th next item is the target
+    with weight 1 / d, in shares of what there is: that only changes which score is taken off the log of the sum over
+    all items, which is dear and shared. Where orders are half chance (films that were rated in one sitting), the one
+    item that came next says less than those that came soon.
+    """
+    first = _scores(vectors, items, targets, bias)
+    total, weights = first, torch.ones_like(first)
+    for d, further in enumerate(later, start=2):
+        weight = (further >= 0) / d
+        total = total + weight * _scores(vectors, items, further.clamp(min=0), bias)
+        weights = weights + weight
+    return _mean(first - total / weights)
 
 
 def gbce(

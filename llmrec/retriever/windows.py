@@ -27,11 +27,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Batch:
-    """Codes (b, l), where they lie, and the item that each position is asked for, (b, l), -1 where none is."""
+    """Codes (b, l), where they lie, and the item that each position is asked for, (b, l), -1 where none is.
+
+    `later` are the items after those, one (b, l) for each place further, -1 where the window has ended.
+    """
 
     codes: Tensor
     targets: Tensor
     layout: Layout
+    later: list[Tensor]
 
 
 def windows(lengths: Sequence[int], longest: int, rng: np.random.Generator) -> list[Window]:
@@ -87,16 +91,21 @@ def batch(
     gaps: Sequence[np.ndarray] | None,
     *,
     begin: int | None,
+    horizon: int = 1,
 ) -> Batch:
     """Windows as codes and targets. Each begins with the start vector's code `begin`; None: with its first item."""
     drop = int(begin is None)  # without a start vector nothing predicts a window's first item
-    codes, targets, starts, waits = [], [], [], []
+    codes, starts, waits = [], [], []
+    targets: list[list[np.ndarray]] = [[] for _ in range(horizon)]
     for row in rows:
         cut = [histories[w.history][w.start : w.stop] for w in row]
         known = [items[:-1] if begin is None else np.concatenate([[begin], items[:-1]]) for items in cut]
         asked = [np.where(np.arange(w.start, w.stop) >= w.asked, items, -1) for w, items in zip(row, cut, strict=True)]
         codes.append(np.concatenate(known))
-        targets.append(np.concatenate([items[drop:] for items in asked]))
+        for d, further in enumerate(targets):
+            shifted = [np.append(items[d:], [-1] * d)[: len(items)] for items in cut]
+            shifted = [np.where(own >= 0, items, -1) for own, items in zip(asked, shifted, strict=True)]
+            further.append(np.concatenate([items[drop:] for items in shifted]))
         starts.append(np.concatenate([np.arange(len(items)) == 0 for items in known]))
         if gaps is not None:
             waited = [gaps[w.history][w.start : w.stop - 1] for w in row]
@@ -106,4 +115,5 @@ def batch(
         starts=padded(starts, dtype=np.bool_)[0] if any(len(row) > 1 for row in rows) else None,
         gaps=padded(waits, dtype=np.float32)[0] if gaps is not None else None,
     )
-    return Batch(padded(codes)[0], padded(targets, -1)[0], layout)
+    first, *later = (padded(some, -1)[0] for some in targets)
+    return Batch(padded(codes)[0], first, layout, later)

@@ -204,6 +204,7 @@ MIXED = {
     "cosines": {"temperature": 0.1, "bias": True},
     "sampled softmax": {"loss": "sampled_softmax", "negatives": 8},
     "gbce": {"loss": "gbce", "negatives": 8},
+    "horizon": {"horizon": 3},
     "bpr": {"loss": "bpr"},
 }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from llmrec.cross_entropy import cross_entropy
 from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever import losses
-from llmrec.retriever.losses import Loss, beta, bpr, distinct, gbce, loss_of, proposal, sampled_softmax, spread
+from llmrec.retriever.losses import Loss, beta, beyond, bpr, distinct, gbce, loss_of, proposal, sampled_softmax, spread
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 COUNTS = torch.tensor([500, 30, 0, 7, 7, 90, 1, 12])
@@ -59,6 +59,22 @@ def test_sampled_softmax_is_its_formula(monkeypatch: pytest.MonkeyPatch, biased:
         return torch.stack([scores[target], *others]).logsumexp(0) - scores[target]
 
     follows(lambda *given, bias=None: sampled_softmax(*given, bias=bias, shares=SHARES, negatives=4), formula, biased)
+
+
+@biases
+def test_several_next_items_are_a_cross_entropy_with_shares(biased: bool) -> None:
+    later = [torch.tensor([1, -1, 2, 3, 3, 0]), torch.tensor([-1, -1, 5, 0, 6, 7])]
+
+    def formula(row: int, target: int, scores: Tensor) -> Tensor:
+        some = [(target, 1.0), *((int(one[row]), 1 / d) for d, one in enumerate(later, start=2) if one[row] >= 0)]
+        wanted = sum(weight * -scores.log_softmax(0)[item] for item, weight in some)
+        return torch.as_tensor(wanted) / sum(weight for _, weight in some)
+
+    def several(vectors: Tensor, items: Tensor, targets: Tensor, /, *, bias: Tensor | None = None) -> Tensor:
+        nearest = cross_entropy(vectors, items, targets, bias=bias)
+        return nearest + beyond(vectors, items, targets, later, bias=bias)
+
+    follows(several, formula, biased)
 
 
 @biases

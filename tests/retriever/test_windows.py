@@ -40,6 +40,30 @@ def test_a_prefix_asks_for_one_item_after_as_much_as_a_window_holds(lengths: lis
 
 @pytest.mark.parametrize("begin", [BEGIN, None])
 @settings(max_examples=40, deadline=None)
+@given(lengths=Lengths, longest=st.integers(1, 20), pack=st.booleans(), seed=st.integers(0, 9))
+def test_what_comes_later_is_of_the_same_window(
+    begin: int | None, lengths: list[int], longest: int, pack: bool, seed: int
+) -> None:
+    """Histories count on from one another, so that an item says which history it is of and what comes d places on."""
+    rng = np.random.default_rng(seed)
+    histories = list(np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])) if lengths else []
+    cut = [w for w in windows(lengths, longest, rng) if begin is not None or w.stop - w.start > 1]
+    last = {
+        int(histories[w.history][at]): int(histories[w.history][w.stop - 1])
+        for w in cut
+        for at in range(w.asked, w.stop)
+    }
+    for some in packed(cut, 3, longest, rng) if pack else bucketed(cut, 3, rng):
+        one = batch(some, histories, None, begin=begin, horizon=3)
+        assert len(one.later) == 2
+        for d, later in enumerate(one.later, start=1):
+            for target, found in zip(one.targets.flatten().tolist(), later.flatten().tolist(), strict=True):
+                there = target >= 0 and target + d <= last[target]
+                assert found == (target + d if there else -1)
+
+
+@pytest.mark.parametrize("begin", [BEGIN, None])
+@settings(max_examples=40, deadline=None)
 @given(lengths=Lengths, longest=st.integers(1, 20), size=st.integers(1, 4), pack=st.booleans(), seed=st.integers(0, 9))
 def test_each_item_is_asked_for_right_after_the_one_before_it(
     begin: int | None, lengths: list[int], longest: int, size: int, pack: bool, seed: int
