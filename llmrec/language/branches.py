@@ -56,7 +56,7 @@ def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
         starts = accumulate((len(branch) - 1 for branch in some), initial=end + 1)
         rows += [[end, *range(start, start + len(branch) - 1)] for branch, start in zip(some, starts, strict=False)]
     heads = [range(i * kept + p - len(prompt), i * kept + p - 1) for i, prompt in enumerate(prompts)] if own else None
-    return _said(out.logits.flatten(0, 1), prompts, branches, rows, heads)
+    return _said([out.logits.flatten(0, 1)], prompts, branches, rows, heads)
 
 
 def _forked(model: Any, prompts: list[list[int]], branches: list[list[list[int]]], pad: int, own: bool) -> Said:
@@ -66,14 +66,14 @@ def _forked(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
     kept = out.logits.shape[1]
     ends = [i * kept + kept - 1 for i, some in enumerate(branches) for _ in some]
     flat = [branch[:-1] for branch in chain(*branches)]
-    logits = out.logits.flatten(0, 1)
+    logits = [out.logits.flatten(0, 1)]
     rows = [[end] for end in ends]
     if any(flat):
         counts = torch.tensor([len(some) for some in branches])
         state = forked(out.cache_params, torch.repeat_interleave(counts).to(device))
         after = model(side_by_side(flat, pad, device), cache_params=state, use_cache=True).logits  # (n, m, v)
-        begin, m = len(logits), after.shape[1]
-        logits = torch.cat([logits, after.flatten(0, 1)])
+        begin, m = len(logits[0]), after.shape[1]
+        logits.append(after.flatten(0, 1))
         starts = range(begin, begin + m * len(flat), m)
         rows = [[end, *range(at, at + len(rest))] for end, at, rest in zip(ends, starts, flat, strict=True)]
     heads = [range(i * p + p - len(prompt), i * p + p - 1) for i, prompt in enumerate(prompts)] if own else None
@@ -85,15 +85,14 @@ def _whole(model: Any, prompts: list[list[int]], branches: list[list[list[int]]]
     if how(bare(model).config) == "whole":
         _say_once(f"{kind} offers neither a mask for branches nor a state to fork; they are read as whole sequences")
     flat = [(prompt, branch) for prompt, some in zip(prompts, branches, strict=True) for branch in some]
-    logits = whole(model, [prompt + branch[:-1] for prompt, branch in flat], pad)
+    start = 0 if own else min(map(len, prompts)) - 1  # nothing before the shortest prompt's end is asked for
+    logits = whole(model, [prompt + branch[:-1] for prompt, branch in flat], pad, start)
     width = logits.shape[1]
-    rows = [
-        [*range(n * width + len(prompt) - 1, n * width + len(prompt) - 1 + len(branch))]
-        for n, (prompt, branch) in enumerate(flat)
-    ]
+    ends = [n * width + len(prompt) - 1 - start for n, (prompt, _) in enumerate(flat)]
+    rows = [[*range(end, end + len(branch))] for end, (_, branch) in zip(ends, flat, strict=True)]
     firsts = accumulate((len(some) for some in branches), initial=0)
     heads = [range(n * width, n * width + len(prompt) - 1) for n, prompt in zip(firsts, prompts, strict=False)]
-    return _said(logits.flatten(0, 1), prompts, branches, rows, heads if own else None)
+    return _said([logits.flatten(0, 1)], prompts, branches, rows, heads if own else None)
 
 
 Way = Callable[[Any, list[list[int]], list[list[list[int]]], int, bool], Said]
@@ -101,20 +100,26 @@ WAYS: dict[str, Way] = {"packed": _packed, "forked": _forked, "whole": _whole}
 
 
 def _said(
-    logits: Tensor,
+    logits: list[Tensor],
     prompts: list[list[int]],
     branches: list[list[list[int]]],
     rows: Rows,
     heads: Sequence[Sequence[int]] | None,
 ) -> Said:
-    """From logits (r, v) and the rows of them that say each branch's tokens and each prompt's own."""
+    """From blocks of logits (r, v), their rows counted on, and which of those say each branch's and prompt's tokens."""
     ids = [*chain(*chain(*branches))]
     where, asked = [*chain(*rows)], len(ids)
     if heads is not None:
         where += chain(*heads)
         ids += chain(*(prompt[1:] for prompt in prompts))
-    at, wanted = (torch.tensor(part, device=logits.device, dtype=torch.long) for part in (where, ids))
-    tokens = token_logps(logits, at, wanted)
+    at, wanted = (torch.tensor(part, device=logits[0].device, dtype=torch.long) for part in (where, ids))
+    parts, places, begin = [], [], 0
+    for block in logits:
+        mine = ((at >= begin) & (at < begin + len(block))).nonzero()[:, 0]
+        parts.append(token_logps(block, at[mine] - begin, wanted[mine]))
+        places.append(mine)
+        begin += len(block)
+    tokens = torch.cat(parts)[torch.cat(places).argsort()]
     own = None if heads is None else list(tokens[asked:].split([len(prompt) - 1 for prompt in prompts]))
     return Said(tokens[:asked], [[len(branch) for branch in some] for some in branches], [[] for _ in branches], own)
 

@@ -23,8 +23,8 @@ def judged(model: Any, pairs: Batch, asked: Objective, *, pad: int) -> tuple[Ten
     A loss is the preference and, times `asked.likelihood`, the mean negative log-likelihood of the pair's own tokens
     (`asked.nll_on`). No mean is taken over tokens of several pairs, so what is in a batch changes no pair's loss.
     """
-    own = asked.likelihood > 0 and asked.nll_on != "branch"
-    said = branch_logps(model, pairs.prompts, pairs.answers, pad=pad, own=own)
+    prompts_too = asked.likelihood > 0 and asked.nll_on != "branch"
+    said = branch_logps(model, pairs.prompts, pairs.answers, pad=pad, own=prompts_too)
     counts = [len(row) for row in pairs.answers]
     lengths = said.tokens.new_tensor([len(answer) for row in pairs.answers for answer in row])  # (n,)
     sums = said.sums
@@ -41,7 +41,7 @@ def judged(model: Any, pairs: Batch, asked: Objective, *, pad: int) -> tuple[Ten
         heard = [torch.ones_like(head) for head in said.prompts]
         if asked.nll_on == "history":
             assert pairs.titles is not None
-            heard = [head.new_tensor(own[1:]) for head, own in zip(said.prompts, pairs.titles, strict=True)]
+            heard = [head.new_tensor(of_titles[1:]) for head, of_titles in zip(said.prompts, pairs.titles, strict=True)]
         spoken = spoken + torch.stack([head @ some for head, some in zip(said.prompts, heard, strict=True)])
         words = words + torch.stack([some.sum() for some in heard])
     nll = -spoken / words

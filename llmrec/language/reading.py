@@ -232,10 +232,10 @@ def forked(cache: Any, rows: Tensor) -> Any:
     return fork
 
 
-def whole(model: Any, rows: Sequence[Ids], pad: int) -> Tensor:
-    """Logits of whole sequences, (r, longest, v), padded on the right, with no cache."""
+def whole(model: Any, rows: Sequence[Ids], pad: int, start: int = 0) -> Tensor:
+    """Logits of whole sequences from place `start` on, (r, longest - start, v), padded on the right, with no cache."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=bare(model).device)
     real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=bare(model).device)
-    logits: Tensor = model(ids, attention_mask=real, use_cache=False).logits
+    logits: Tensor = model(ids, attention_mask=real, use_cache=False, logits_to_keep=width - start).logits
     return logits
