@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # chosen on validation; docs/log.md has
         "d_model": 128, "dropout": 0.5, "max_length": 50, "batch_size": 128, "learning_rate": 2e-3, "epochs": 15,
         "patience": 6, "horizon": 3,
     },
-    "ml-latest-small": {"dropout": 0.3, "epochs": 12, "patience": 12},
+    "ml-latest-small": {"dropout": 0.3, "weight_decay": 0.5, "epochs": 12, "patience": 12, "horizon": 3},
 }  # fmt: skip
 
 

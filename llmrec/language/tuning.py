@@ -42,8 +42,8 @@ def train(
     """Fine-tunes one arm on `pairs` (train.parquet, valid.parquet) and writes `out/adapter` and `out/train_log.jsonl`.
 
     A row is a pair with all its rejected answers, and each is seen once an epoch, whatever the number of processes (a
-    step has `per_device_train_batch_size` pairs of each). The loss is a mean over pairs, so accumulation and several
-    processes change nothing. Goes on from the last checkpoint in `out/checkpoints`. Raises TrainingFault on pairs that
+    step has `per_device_train_batch_size` pairs of each). The loss is a mean over pairs, so several processes
+    change nothing. Goes on from the last checkpoint in `out/checkpoints`. Raises TrainingFault on pairs that
     cannot be learned from, and where a guard fires.
     """
     assert recipe.objective is not None
@@ -77,16 +77,19 @@ def train(
     last = _last_checkpoint(out / "checkpoints")
     if last is not None:
         note(f"train: going on from {last.name}")
+    first: Any = rows[0]
+    ids = first["prompt_ids"] + first["answers"][0]
+    before = guards.said(trainer.model, ids)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
 
+    change = guards.refuse_idle(before, guards.said(trainer.model_wrapped, ids).to(before.device))
     tuned = trainer.accelerator.unwrap_model(trainer.model)
-    weights = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # whole, where processes hold parts of it
+    weights = get_peft_model_state_dict(tuned, state_dict=state, save_embedding_layers=False)
     guards.refuse_broken(weights)
-    first: Any = rows[0]
-    change = guards.refuse_idle(tuned, first["prompt_ids"] + first["answers"][0])
     trainer.accelerator.wait_for_everyone()  # each process has its part of the last checkpoint to write
     if trainer.is_world_process_zero():
-        tuned.save_pretrained(out / "adapter", safe_serialization=True)
+        tuned.save_pretrained(out / "adapter", safe_serialization=True, state_dict=state)
         tokenizer.save_pretrained(out / "adapter")
         _keep_prompts(recipe, pairs, out / "adapter")
         facts = {
