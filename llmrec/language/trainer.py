@@ -173,6 +173,10 @@ def arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
     fields = {**DEFAULTS, **recipe.train}
     if fields.pop("patience", None) is not None:  # what is kept must be what was measured
         best = {"metric_for_best_model": "eval_ndcg", "greater_is_better": True, "load_best_model_at_end": True}
+        if fields["save_strategy"] == "no":
+            raise TrainingFault(
+                "train.patience: keeps the best checkpoint, and save_strategy is no. Take steps or epoch."
+            )
         when = {"eval_strategy": fields["save_strategy"], "eval_steps": fields["save_steps"]}
         fields = {**best, **when, "restore_callback_states_from_checkpoint": True, **fields}
     if "gradient_checkpointing" in fields:  # transformers' old name for it

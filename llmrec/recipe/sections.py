@@ -300,6 +300,12 @@ class Objective(Settings):
     nll_on: Literal["branch", "history", "all"] = "branch"
     """Its tokens: the chosen answer's, the titles' of the prompt's history too, or all of the prompt's too, as TRL."""
 
+    @model_validator(mode="after")
+    def something_is_minimised(self) -> Objective:
+        if self.name == "sft" and self.likelihood == 0:
+            raise ValueError("nll: 0 leaves sft nothing to minimise; leave it out")
+        return self
+
     @property
     def weight(self) -> float:
         """`beta`, or the paper's."""

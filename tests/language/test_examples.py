@@ -75,7 +75,7 @@ def test_tokens_of_the_historys_titles_are_told_from_others(tokenizer: PreTraine
 def test_pairs_that_do_not_say_where_titles_stand_are_refused(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    for pair in (PAIR, {**PAIR, "titles": []}):
+    for pair in (PAIR, {**PAIR, "titles": []}, {**PAIR, "titles": [1]}, {**PAIR, "titles": "1"}):
         with pytest.raises(TrainingFault, match="column titles"):
             read(tmp_path, tokenizer, pair, titles=True)
 
@@ -104,6 +104,12 @@ def test_a_pair_that_cannot_be_learned_from_is_named(
 ) -> None:
     with pytest.raises(TrainingFault, match=said):
         read(tmp_path, tokenizer, PAIR, {**PAIR, **second}, budget=24)
+
+
+def test_columns_of_another_kind_are_named(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    for field, value in (("chosen", 7), ("prompt", 7), ("rejected", [7, 8])):
+        with pytest.raises(TrainingFault, match=f"{field} is (List\\()?Int64"):
+            read(tmp_path, tokenizer, {**PAIR, field: value})
 
 
 def test_a_missing_column_is_named(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

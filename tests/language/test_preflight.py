@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from transformers import Gemma3TextConfig
+from transformers import Gemma3TextConfig, Mamba2Config, MambaConfig
 
 from llmrec.errors import TrainingFault
 from llmrec.language import preflight
@@ -33,9 +33,10 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path / "train.parquet"
 
 
-@pytest.mark.parametrize(
-    ("tokens", "asked_for", "took"), [(804, 60, 2.74), (972, 228, 3.19), (756, 4, 2.50)], ids=["k1", "k7", "letters"]
-)
+STEPS = {"k1": (804, 60, 2.94), "k7": (972, 228, 3.43), "all": (804, 804, 5.05), "letters": (756, 4, 2.68)}
+
+
+@pytest.mark.parametrize(("tokens", "asked_for", "took"), STEPS.values(), ids=STEPS.keys())
 def test_it_is_near_what_steps_took(tokens: int, asked_for: int, took: float) -> None:
     """benchmarks/orpo_step.py --model gemma3-270m, float32, four pairs."""
     assert estimate(recipe(), GEMMA, tokens, asked_for).total / 1e9 == pytest.approx(took, rel=0.1)
@@ -64,13 +65,29 @@ def test_a_near_thing_is_noted(
 
 
 def test_what_does_not_fit_is_refused_with_what_to_change(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_free", lambda: (2.9e9, "this machine"))
+    monkeypatch.setattr(preflight, "_free", lambda: (3.1e9, "this machine"))
     with pytest.raises(
-        TrainingFault, match=r"has 2\.9 GB free\. Take train\.per_device_train_batch_size: 2 with "
+        TrainingFault, match=r"has 3\.1 GB free\. Take train\.per_device_train_batch_size: 2 with "
     ) as fault:
         refuse_too_large(recipe(train={"per_device_train_batch_size": 8}), GEMMA, pairs)
     for way in ("gradient_accumulation_steps: 4", "activation_checkpointing: true", "quantize: nf4", "bfloat16"):
         assert way in str(fault.value)
+
+
+def test_whole_sequences_hold_a_prompt_for_every_answer(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_free", lambda: (0.0, "this machine"))
+    said = []
+    for config in (Mamba2Config(num_hidden_layers=4), MambaConfig(num_hidden_layers=4, hidden_size=4096)):
+        with pytest.raises(TrainingFault) as fault:
+            refuse_too_large(recipe(train={"per_device_train_batch_size": 32}), config, pairs)
+        said.append(float(str(fault.value).split("layers ")[1].split(",")[0]))
+    assert said[1] > 4 * said[0]
+
+
+def test_pairs_that_do_not_say_how_long_they_are_are_left_to_others(tmp_path: Path) -> None:
+    pl.DataFrame({"prompt": ["a"], "rejected": ["b"]}).write_parquet(tmp_path / "bare.parquet")
+    for name in ("bare.parquet", "missing.parquet"):
+        refuse_too_large(recipe(), GEMMA, tmp_path / name)
 
 
 def test_prompts_that_are_learned_from_need_logits(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
