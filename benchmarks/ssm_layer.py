@@ -1,7 +1,7 @@
 """What one sequence layer costs to train, forward and backward: llmrec's state spaces against what people use instead.
 
     python benchmarks/ssm_layer.py [--batch 128] [--length 200] [--width 64] [--state 32]
-        [--rounds 3] [--repeats 3] [--sides mamba1 mambapy ...] [--no-memory]
+        [--rounds 3] [--repeats 3] [--sides mamba1 mambapy ...] [--no-memory] [--kept]
 
     mambapy        transformers' MambaMixer with use_mambapy: Mamba-1's layer by mambapy's parallel scan
     mamba1         llmrec's layer of the same parameters, on the selective scan
@@ -9,13 +9,13 @@
     transformer    torch's encoder layer: causal attention of two heads and a feed-forward of four times the width
 
 The sides take turns in one process, so that a busy machine slows all of them: in each round mambapy once, the others
-`repeats` times. Memory is managed as llmrec's commands have it (`llmrec.cli.machine`), for all sides alike: that helps
-mambapy most, which takes twice as long as torch comes (set any variable that begins with MALLOC_ to see). Each layer is
-in training mode without dropout, and its input wants a gradient. Seconds are medians over all rounds. mambapy and
-mamba1 get the same weights; their outputs and gradients are compared. Peak memory is that of one forward and backward
-in a process of its own, beyond what the process held just before. The last line is one JSON object; `ssd_vs_mambapy`
-and `mamba1_vs_mambapy` say how many times as fast as mambapy, `ssd_vs_transformer` is ssd's time over the
-transformer's.
+`repeats` times. All run on torch as it comes; with `--kept` all of them keep freed memory, as llmrec's commands do
+(`llmrec.cli.machine`), which helps mambapy most: it makes arrays of gigabytes, whose pages the system otherwise clears
+anew every time. Each layer is in training mode without dropout, and its input wants a gradient. Seconds are medians
+over all rounds. mambapy and mamba1 get the same weights; their outputs and gradients are compared. Peak memory is that
+of one forward and backward in a process of its own, beyond what the process held just before. The last line is one JSON
+object; `ssd_vs_mambapy` and `mamba1_vs_mambapy` say how many times as fast as mambapy, `ssd_vs_transformer` is ssd's
+time over the transformer's.
 """
 
 from __future__ import annotations
@@ -137,9 +137,11 @@ def main() -> None:
     every = ["mambapy", "mamba1", "ssd", "transformer"]
     parser.add_argument("--sides", nargs="+", choices=every, default=every)
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--kept", action="store_true", help="keep freed memory, as llmrec's commands do")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)  # for the processes that measure memory
     asked = parser.parse_args()
-    settle()
+    if asked.kept:
+        settle()
     transformers.logging.set_verbosity_error()
     sides = layers(asked.sides, asked.width, asked.state, asked.length)
     x, by_y = torch.randn(2, asked.batch, asked.length, asked.width).unbind()
@@ -153,7 +155,7 @@ def main() -> None:
         f"One layer of width {asked.width}, state {asked.state}, {asked.batch} rows of {asked.length} positions; "
         f"{torch.get_num_threads()} threads, medians of {asked.rounds} rounds"
     )
-    argv = [word for name in sizes for word in (f"--{name}", str(getattr(asked, name)))]
+    argv = [word for name in sizes for word in (f"--{name}", str(getattr(asked, name)))] + ["--kept"] * asked.kept
     peaks = {} if asked.no_memory else {name: peak(name, argv) for name in asked.sides if name.startswith("mamba")}
     compared = {"mambapy", "mamba1"} <= sides.keys()
     difference = off(step(sides["mamba1"], x, by_y), step(sides["mambapy"], x, by_y)) if compared else None
