@@ -1,12 +1,13 @@
 """One step of preference tuning: TRL's ORPOTrainer against a prompt read once with all its answers.
 
     python benchmarks/orpo_step.py --model gemma3-270m|mamba2-130m [--rounds 2] [--steps 3] [--pairs 4] [--prompt 187]
-        [--answer 7] [--threads 2] [--only NAME ...]
+        [--answer 7] [--threads 2] [--only NAME ...] [--kept]
 
 Both sides take forward, backward and an AdamW step on LoRA (r = 8; q and v, or in_proj) over the same random tokens,
-with random weights of the true shapes, equal dtype, threads and padding, and no gradient checkpointing. TRL's side is
-its own trainer's loss on its own collator's batch. Each case runs in a process of its own, so that its peak memory is
-its own; the cases take turns, `--rounds` times, and a case's seconds are the median of its steps, the first left out.
+with random weights of the true shapes, equal dtype, threads and padding, and no gradient checkpointing, on torch as it
+comes; with `--kept` both keep freed memory, as llmrec's commands do (`llmrec.cli.machine`). TRL's side is its own
+trainer's loss on its own collator's batch. Each case runs in a process of its own, so that its peak memory is its own;
+the cases take turns, `--rounds` times, and a case's seconds are the median of its steps, the first left out.
 
 `speedup` and `speedup_bf16`: TRL's step over ours with the likelihood of the answer alone (`nll_on: branch`), whose
 odds-ratio terms differ by `max_abs_difference` at most; `memory_ratio` is the ratio of their peak memories, weights and
@@ -75,6 +76,7 @@ def main() -> None:
     for name, default in [("rounds", 2), ("steps", 3), ("pairs", 4), ("prompt", 187), ("answer", 7), ("threads", 2)]:
         ask.add_argument(f"--{name}", type=int, default=default)
     ask.add_argument("--only", nargs="*", help="these cases alone; what they do not suffice for is left out")
+    ask.add_argument("--kept", action="store_true", help="keep freed memory, as llmrec's commands do")
     ask.add_argument("--case", help=argparse.SUPPRESS)
     asked = ask.parse_args()
     if asked.case:
@@ -90,12 +92,17 @@ def main() -> None:
                 f"{100 * one['mfu']:.0f} % of a product's speed",
                 flush=True,
             )
-    print(json.dumps(compared(found) | {name: vars(asked)[name] for name in ("model", "rounds", "steps", "threads")}))
+    print(
+        json.dumps(
+            compared(found) | {name: vars(asked)[name] for name in ("model", "rounds", "steps", "threads", "kept")}
+        )
+    )
 
 
 def child(asked: argparse.Namespace, case: Case) -> dict[str, Any]:
     """One case in a process of its own."""
     given = [f"--{name}={vars(asked)[name]}" for name in ("model", "steps", "pairs", "prompt", "answer", "threads")]
+    given += ["--kept"] * asked.kept
     env = {**os.environ, "OMP_NUM_THREADS": str(asked.threads), "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
     words = [sys.executable, __file__, *given, "--case", json.dumps(asdict(case))]
     said = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
@@ -144,7 +151,8 @@ def measured(asked: argparse.Namespace, case: Case) -> dict[str, Any]:
 
     from llmrec.cli.machine import settle
 
-    settle()
+    if asked.kept:
+        settle()
     torch.set_num_threads(asked.threads)
     model = weights(asked.model, getattr(torch, case.dtype), kernel=case.kernel)
     length = case.answer or asked.answer
