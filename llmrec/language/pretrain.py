@@ -72,7 +72,9 @@ def pretrain(
     ]
     total, began = sum(per_epoch), time.monotonic()
     steps = sum(per_epoch[:first])
-    with (out / "log.jsonl").open("a" if first else "w") as log:
+    kept = (out / "log.jsonl").read_text().splitlines(keepends=True)[:first] if first else []
+    with (out / "log.jsonl").open("w") as log:
+        log.writelines(kept)  # a pass that was logged and not kept is gone through again
         for epoch in range(first, build.epochs):
             rows = _rows(histories, head, lines, build, seed, epoch)
             batches = _batches(rows, build, seed, epoch)

@@ -93,6 +93,22 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(
     assert logged == [1, 2, 3]
 
 
+def test_a_pass_that_was_logged_but_not_kept_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, keep = TINY.model_copy(update={"epochs": 3}), pretraining._keep
+
+    def stopping(*given: Any) -> None:
+        if given[-1] == 2:
+            raise KeyboardInterrupt
+        keep(*given)
+
+    monkeypatch.setattr(pretraining, "_keep", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(histories(), encoder(), build, tmp_path)
+    monkeypatch.setattr(pretraining, "_keep", keep)
+    pretrained(histories(), encoder(), build, tmp_path)
+    assert [json.loads(line)["epoch"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
 def test_a_template_that_is_no_running_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFault, match=r"movies/next-title is not a running list.*movies/lines"):
         pretrained(histories(), encoder("movies/next-title"), TINY, tmp_path)
