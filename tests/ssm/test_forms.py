@@ -84,3 +84,36 @@ def test_padding_on_the_right_changes_nothing(of: Recurrence, lengths: list[int]
         )
         torch.testing.assert_close(y[row : row + 1, :length], alone, **CLOSE)
         torch.testing.assert_close(ends[row : row + 1], state, **CLOSE)
+
+
+@either
+def test_no_rows_have_no_outputs(of: Recurrence) -> None:
+    x, dt, a, b, c = of.inputs(2, 40)
+    y, state = of.forms.extend(None, x[:0], dt[:0], a, b[:0], c[:0])
+    assert y.shape == (0, *x.shape[1:])
+    assert state.shape == (0, *of.state)
+
+
+@either
+def test_nothing_leaves_the_state_as_it_was(of: Recurrence) -> None:
+    x, dt, a, b, c = of.inputs(2, 6)
+    _, state = of.forms.extend(None, x, dt, a, b, c)
+    before = state.clone()
+    y, same = of.forms.extend(state, x[:, :0], dt[:, :0], a, b[:, :0], c[:, :0])
+    assert y.shape == (2, 0, *x.shape[2:])
+    assert same is state
+    of.forms.extend(state, x, dt, a, b, c)
+    assert torch.equal(state, before)
+
+
+@either
+def test_mixed_precision_leaves_the_recurrence_exact(of: Recurrence) -> None:
+    x, dt, a, b, c = of.inputs(2, 40)
+    half = (t.bfloat16() for t in (x, b, c))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x, b, c = (t.requires_grad_() for t in half)
+        y = of.forms.parallel(x, dt, a, b, c)
+    y.sum().backward()
+    torch.testing.assert_close(y, of.forms.parallel(*(t.float() for t in (x, dt, a, b, c))))
+    assert x.grad is not None
+    assert x.grad.dtype == torch.bfloat16

@@ -156,25 +156,6 @@ def test_inputs_and_gradients_may_lie_in_memory_as_they_like(length: int) -> Non
         torch.testing.assert_close(one, other, **CLOSE)
 
 
-def test_no_rows_have_no_outputs() -> None:
-    x, dt, a, b, c = inputs(2, 40)
-    y, state = ssd.extend(None, x[:0], dt[:0], a, b[:0], c[:0])
-    assert y.shape == (0, 40, 3, 4)
-    assert state.shape == (0, 3, 4, 5)
-
-
-def test_mixed_precision_leaves_the_recurrence_exact() -> None:
-    x, dt, a, b, c = inputs(2, 40)
-    half = (t.bfloat16() for t in (x, b, c))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        x, b, c = (t.requires_grad_() for t in half)
-        y = ssd.parallel(x, dt, a, b, c)
-    y.sum().backward()
-    torch.testing.assert_close(y, ssd.parallel(*(t.float() for t in (x, dt, a, b, c))))
-    assert x.grad is not None
-    assert x.grad.dtype == torch.bfloat16
-
-
 def test_steep_decay_over_a_long_history_stays_finite_and_so_do_gradients() -> None:
     """Unmasked, exp of the future's decay overflows, and its gradient is inf times 0."""
     x, dt, a, b, c = (t.requires_grad_() for t in inputs(1, 300))
@@ -182,14 +163,6 @@ def test_steep_decay_over_a_long_history_stays_finite_and_so_do_gradients() -> N
     y.sum().backward()
     assert y.isfinite().all()
     assert all(t.grad is not None and t.grad.isfinite().all() for t in (x, dt, a, b, c))
-
-
-def test_nothing_leaves_the_state_as_it_was() -> None:
-    x, dt, a, b, c = inputs(2, 6)
-    _, state = ssd.extend(None, x, dt, a, b, c)
-    y, same = ssd.extend(state, x[:, :0], dt[:, :0], a, b[:, :0], c[:, :0])
-    assert y.shape == (2, 0, 3, 4)
-    assert same is state
 
 
 @pytest.mark.oracle
