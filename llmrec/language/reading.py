@@ -13,6 +13,7 @@ of the vocabulary.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -46,7 +47,7 @@ class Said:
     prompts: list[Tensor] | None = None
     """prompts[i]: log-probabilities of prompt i's own tokens after its first, where they were asked for."""
 
-    @property
+    @functools.cached_property
     def logps(self) -> list[list[Tensor]]:
         """logps[i][j]: (len(branch),) log-probability of each token of prompt i's branch j."""
         parts = iter(self.tokens.split([*chain(*self.lengths)]))
