@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -16,6 +17,11 @@ EVERY = 15.0  # seconds between plain lines
 def leads() -> bool:
     """Whether this process speaks for the run: rank 0, or the only one."""
     return rank() == 0
+
+
+def watched() -> bool:
+    """Whether somebody looks at this process' stderr: other people's bars are for them alone."""
+    return leads() and os.isatty(2)
 
 
 def note(words: str) -> None:

@@ -55,7 +55,7 @@ def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
         end = i * kept + kept - 1 - (width - p)  # the prompt's last token
         starts = accumulate((len(branch) - 1 for branch in some), initial=end + 1)
         rows += [[end, *range(start, start + len(branch) - 1)] for branch, start in zip(some, starts, strict=False)]
-    heads = [range(i * kept + p - len(prompt), i * kept + p - 1) for i, prompt in enumerate(prompts)] if own else None
+    heads = _heads(prompts, kept, p) if own else None
     return _said([out.logits.flatten(0, 1)], prompts, branches, rows, heads)
 
 
@@ -76,13 +76,14 @@ def _forked(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
         logits.append(after.flatten(0, 1))
         starts = range(begin, begin + m * len(flat), m)
         rows = [[end, *range(at, at + len(rest))] for end, at, rest in zip(ends, starts, flat, strict=True)]
-    heads = [range(i * p + p - len(prompt), i * p + p - 1) for i, prompt in enumerate(prompts)] if own else None
+    heads = _heads(prompts, kept, p) if own else None
     return _said(logits, prompts, branches, rows, heads)
 
 
 def _whole(model: Any, prompts: list[list[int]], branches: list[list[list[int]]], pad: int, own: bool) -> Said:
-    kind = bare(model).config.model_type
-    if how(bare(model).config) == "whole":
+    config = bare(model).config
+    if how(config) == "whole":
+        kind = config.model_type
         _say_once(f"{kind} offers neither a mask for branches nor a state to fork; they are read as whole sequences")
     flat = [(prompt, branch) for prompt, some in zip(prompts, branches, strict=True) for branch in some]
     start = 0 if own else min(map(len, prompts)) - 1  # nothing before the shortest prompt's end is asked for
@@ -97,6 +98,11 @@ def _whole(model: Any, prompts: list[list[int]], branches: list[list[list[int]]]
 
 Way = Callable[[Any, list[list[int]], list[list[list[int]]], int, bool], Said]
 WAYS: dict[str, Way] = {"packed": _packed, "forked": _forked, "whole": _whole}
+
+
+def _heads(prompts: list[list[int]], kept: int, p: int) -> list[range]:
+    """The rows of logits, `kept` a prompt, that say the own tokens of prompts padded on the left to `p`."""
+    return [range(i * kept + p - len(prompt), i * kept + p - 1) for i, prompt in enumerate(prompts)]
 
 
 def _said(

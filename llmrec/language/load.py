@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from transformers.utils.logging import disable_progress_bar
 from llmrec.errors import ModelFault
 from llmrec.language import gguf_file, hub, packaged, quantised
 from llmrec.language.mamba2 import with_ssd
-from llmrec.progress import leads
+from llmrec.progress import watched
 from llmrec.recipe.sections import Model
 
 
 def hide_bars() -> None:
     """No bars of transformers' unless somebody watches."""
-    if not (leads() and os.isatty(2)):
+    if not watched():
         disable_progress_bar()
 
 

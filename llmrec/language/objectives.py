@@ -1,7 +1,7 @@
 """What preference tuning minimises: short functions of the log-probabilities of answers.
 
 Each takes `Answers` and gives one number a pair, (b,), to make small: the preference alone. The likelihood of the
-chosen answer (`objective.nll_on`) is added by the trainer. A log-probability is of the whole answer (`length: sum`) or
+chosen answer (`objective.nll_on`) is added by `judging`. A log-probability is of the whole answer (`length: sum`) or
 its mean over the answer's tokens (`length: mean`).
 
 Letters of shapes: b pairs, k rejected answers.
@@ -9,6 +9,7 @@ Letters of shapes: b pairs, k rejected answers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -101,6 +102,7 @@ OBJECTIVES: dict[str, Callable[[Answers, Objective], Tensor]] = {
 }
 
 
+@functools.cache
 def standing(asked: Objective, k: int) -> float:
     """The loss where chosen and k rejected answers are all alike: log 2, log(1 + k), or what becomes of them."""
     same = Answers(torch.full((1,), -1.0), torch.full((1, k), -1.0), torch.ones(1, k, dtype=torch.bool))

