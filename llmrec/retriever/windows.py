@@ -100,12 +100,12 @@ def batch(
     for row in rows:
         cut = [histories[w.history][w.start : w.stop] for w in row]
         known = [items[:-1] if begin is None else np.concatenate([[begin], items[:-1]]) for items in cut]
-        asked = [np.where(np.arange(w.start, w.stop) >= w.asked, items, -1) for w, items in zip(row, cut, strict=True)]
+        asked = [np.arange(w.start, w.stop) >= w.asked for w in row]
         codes.append(np.concatenate(known))
         for d, further in enumerate(targets):
-            shifted = [np.append(items[d:], [-1] * d)[: len(items)] for items in cut]
-            shifted = [np.where(own >= 0, items, -1) for own, items in zip(asked, shifted, strict=True)]
-            further.append(np.concatenate([items[drop:] for items in shifted]))
+            moved = [np.concatenate([items[d:], np.full(min(d, len(items)), -1)]) for items in cut]
+            own = [np.where(here, items, -1)[drop:] for here, items in zip(asked, moved, strict=True)]
+            further.append(np.concatenate(own))
         starts.append(np.concatenate([np.arange(len(items)) == 0 for items in known]))
         if gaps is not None:
             waited = [gaps[w.history][w.start : w.stop - 1] for w in row]
