@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from llmrec.language.logps import token_logps
-from llmrec.language.packing import Ids, branches_row, mask, prompts_row
+from llmrec.language.packing import Ids, branches_row, mask, prompts_row, tail
 from llmrec.language.reading import Branches, Said, bare, forked, how, side_by_side, whole
 from llmrec.progress import note
 
@@ -49,7 +49,8 @@ def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
     width = row.ids.shape[1]
     seen = mask(bare(model).config, row, width)
     kept = width if own else width - p + 1
-    out = model(row.ids, attention_mask=seen, position_ids=row.place, use_cache=False, logits_to_keep=kept)
+    keep = tail(width, kept, row.ids.device)
+    out = model(row.ids, attention_mask=seen, position_ids=row.place, use_cache=False, logits_to_keep=keep)
     rows: Rows = []
     for i, some in enumerate(branches):
         end = i * kept + kept - 1 - (width - p)  # the prompt's last token
@@ -62,8 +63,8 @@ def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]
 def _forked(model: Any, prompts: list[list[int]], branches: list[list[list[int]]], pad: int, own: bool) -> Said:
     row = prompts_row(prompts, pad, bare(model).device)
     p, device = row.ids.shape[1], row.ids.device
-    out = model(row.ids, attention_mask=row.real.long(), use_cache=True, logits_to_keep=0 if own else 1)
-    kept = out.logits.shape[1]
+    kept = p if own else 1
+    out = model(row.ids, attention_mask=row.real.long(), use_cache=True, logits_to_keep=tail(p, kept, device))
     ends = [i * kept + kept - 1 for i, some in enumerate(branches) for _ in some]
     flat = [branch[:-1] for branch in chain(*branches)]
     logits = [out.logits.flatten(0, 1)]

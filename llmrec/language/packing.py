@@ -68,6 +68,15 @@ def branches_row(branches: Sequence[Sequence[Ids]], after: Tensor, pad: int) -> 
     return Row(ids, owner, after[:, None] + depth)
 
 
+def tail(width: int, kept: int, device: torch.device) -> Tensor:
+    """The last `kept` places of rows of `width` tokens, as `logits_to_keep` takes them.
+
+    By number, a model cuts its hidden states into rows that lie apart in memory, and torch then copies the head's weight
+    once a row before it multiplies: four fifths of a step of Gemma 3 270M in bfloat16. Places are gathered side by side.
+    """
+    return torch.arange(width - kept, width, device=device)
+
+
 def mask(config: Any, row: Row, queries: int) -> Tensor | dict[str, Tensor]:
     """What the last `queries` tokens of a row may see of it, as a model with this transformers config takes it.
 

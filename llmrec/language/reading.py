@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from llmrec.language.logps import log_mass, token_logps
-from llmrec.language.packing import Ids, branches_row, mask, prompts_row
+from llmrec.language.packing import Ids, branches_row, mask, prompts_row, tail
 
 Branches = Sequence[Sequence[Ids]]
 
@@ -138,7 +138,7 @@ class _Packed(Read):
             position_ids=self.row.place,
             past_key_values=DynamicCache(),
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=tail(self.row.ids.shape[1], 1, self.row.ids.device),
         )
         self.cache: DynamicCache = out.past_key_values
         self.first = out.logits[:, -1].float().log_softmax(-1)
@@ -169,7 +169,8 @@ class _Forked(Read):
     def __init__(self, model: Any, prompts: list[list[int]], pad: int) -> None:
         self.model, self.pad = model, pad
         row = prompts_row(prompts, pad, bare(model).device)
-        out = model(row.ids, attention_mask=row.real.long(), use_cache=True, logits_to_keep=1)
+        keep = tail(row.ids.shape[1], 1, row.ids.device)
+        out = model(row.ids, attention_mask=row.real.long(), use_cache=True, logits_to_keep=keep)
         self.cache = out.cache_params
         self.first = out.logits[:, -1].float().log_softmax(-1)
 
@@ -238,5 +239,6 @@ def whole(model: Any, rows: Sequence[Ids], pad: int, start: int = 0) -> Tensor:
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=bare(model).device)
     real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=bare(model).device)
-    logits: Tensor = model(ids, attention_mask=real, use_cache=False, logits_to_keep=width - start).logits
+    keep = tail(width, width - start, ids.device)
+    logits: Tensor = model(ids, attention_mask=real, use_cache=False, logits_to_keep=keep).logits
     return logits
