@@ -94,6 +94,7 @@ def train(
         facts = {
             "rows": len(rows),
             "processes": trainer.accelerator.num_processes,
+            "distributed": trainer.accelerator.distributed_type.value,
             "largest_logit_change": change,
         }
         write_json({**facts, "parameters": sum(t.numel() for t in weights.values())}, out / "summary.json")

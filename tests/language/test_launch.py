@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -174,6 +175,32 @@ def test_two_processes_learn_what_one_with_twice_the_batch_does(world, two, one,
         for field in ("loss", "nll_loss", "preference", "rewards/margins", "rewards/accuracies", "log_odds", "ndcg"):
             assert mine[field] == pytest.approx(theirs[field], abs=1e-5), field
     first, second = adapter(world / "runs/two", arm), adapter(one, arm)
+    for name, tensor in second.items():
+        torch.testing.assert_close(first[name], tensor, atol=1e-4 * tensor.abs().max().item(), rtol=0)
+
+
+@pytest.fixture(scope="module")
+def sharded(world, two):
+    """Trained by two processes that hold half of the weights each, as recipes/accelerate/fsdp.yaml says: its run."""
+    shutil.copytree(world / "runs/two", world / "sharded/two", ignore=shutil.ignore_patterns("train"))
+    config = yaml.safe_load(resources.find("accelerate", "fsdp").read_text())
+    here = {"num_processes": 2, "mixed_precision": "no", "main_process_port": 0}
+    (world / "fsdp.yaml").write_text(yaml.safe_dump(config | here))
+    code, said = launch(
+        "--config_file", world / "fsdp.yaml", ROOT / "tests/language/sharded.py", "train", world / "recipe.yaml",
+        "--runs", world / "sharded",
+    )  # fmt: skip
+    assert code == 0, said
+    return world / "sharded/two"
+
+
+@pytest.mark.parametrize("arm", BATCH)
+def test_processes_that_share_the_weights_out_learn_what_those_with_all_of_them_do(world, two, sharded, arm):
+    assert summary(sharded, arm)["distributed"] == "FSDP"
+    for mine, theirs in zip(logged(sharded, arm), logged(world / "runs/two", arm), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    first, second = adapter(sharded, arm), adapter(world / "runs/two", arm)
+    assert first.keys() == second.keys()
     for name, tensor in second.items():
         torch.testing.assert_close(first[name], tensor, atol=1e-4 * tensor.abs().max().item(), rtol=0)
 
