@@ -21,6 +21,11 @@ def rank() -> int:
     return _first(RANKS, 0)
 
 
+def shares_weights() -> bool:
+    """Whether this launch gives each process a part of the model's weights (FSDP, DeepSpeed's ZeRO 3)."""
+    return os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
+
+
 def refuse_launch(verb: str) -> None:
     """Raises RunFault in a launch: only training is shared, and two processes would race for a stage's folder."""
     expect_all_processes()

@@ -12,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from llmrec.errors import ModelFault
 from llmrec.language import gguf_file, hub, packaged, quantised
 from llmrec.language.mamba2 import with_ssd
+from llmrec.launch import shares_weights
 from llmrec.progress import watched
 from llmrec.recipe.sections import Model
 
@@ -81,7 +82,7 @@ def load_model(section: Model, *, here: Path, built: Path | None = None) -> PreT
         model.name_or_path = str(Path(where) / extra["gguf_file"])  # an adapter's base; folders hold several files
     if section.quantize is not None:
         quantised.steady(model)
-    elif torch.cuda.is_available():
+    elif torch.cuda.is_available() and not shares_weights():  # whole it may not fit
         torch.nn.Module.to(model, "cuda")
     model.eval()
     return with_ssd(model)

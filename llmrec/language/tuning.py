@@ -11,6 +11,7 @@ import polars as pl
 from datasets.utils.logging import disable_progress_bar as disable_progress_bars
 from peft import get_peft_model_state_dict
 from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmrec.files import write_json
@@ -100,6 +101,7 @@ def train(
         write_json({**facts, "parameters": sum(t.numel() for t in weights.values())}, out / "summary.json")
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
+    unset_hf_deepspeed_config()  # or whatever model is made next is shared out while it is made, an estimate's too
 
 
 def _keep_prompts(recipe: Recipe, pairs: Path, adapter: Path) -> None:
