@@ -14,7 +14,7 @@ ROWS, IDS = torch.tensor([0, 2, 2, 5, 0]), torch.tensor([3, 1, 1, 6, 3])  # one 
 @pytest.mark.parametrize("cells", [7, 20, 1 << 22])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_they_are_those_of_the_whole_softmax(dtype: torch.dtype, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "CELLS", cells)
+    monkeypatch.setitem(room.CELLS, "cpu", cells)
     torch.manual_seed(0)
     logits = (4 * torch.randn(6, 7)).to(dtype).requires_grad_()
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.25])
@@ -23,6 +23,17 @@ def test_they_are_those_of_the_whole_softmax(dtype: torch.dtype, cells: int, mon
     (mine,), (right,) = (torch.autograd.grad((weights * one).sum(), logits) for one in (ours, whole))
     torch.testing.assert_close(mine, right, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
     torch.testing.assert_close(log_mass(logits.detach()), logits.detach().float().logsumexp(-1))
+
+
+def test_the_gradient_takes_the_place_of_the_logits() -> None:
+    """So a step holds one thing of their size. A gradient that still needs them is refused, not made of what is there."""
+    leaf = torch.randn(6, 7, requires_grad=True)
+    logits = 2 * leaf
+    said = token_logps(logits, ROWS, IDS)
+    (gradient,) = torch.autograd.grad(said.sum(), logits, retain_graph=True)
+    assert gradient.data_ptr() == logits.data_ptr()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(said.sum(), logits)
 
 
 def test_near_certainty_bfloat16_keeps_what_is_left_of_the_gradient() -> None:
