@@ -20,6 +20,7 @@ from llmrec.recipe import borrowed
 from llmrec.recipe.faults import faults_in
 from llmrec.recipe.sections import Recipe
 from llmrec.recipe.source import COMMAND_LINE, Key, Source, read
+from llmrec.recipe.words import near
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Load
         except RecipeFault as fault:
             wrong += fault.faults
     rooted(source.value, path.parent, astray=True)
-    faults = [*source.faults, *faults_in(source.value), *_unknown_names(source.value, path.parent)]
+    faults = [
+        *source.faults,
+        *faults_in(source.value),
+        *_unknown_names(source.value, path.parent),
+        *_astray(source.value, path.parent),
+    ]
     if faults or wrong:
         raise RecipeFault([*_lines(source, faults), *wrong])
     return Loaded(Recipe.model_validate(source.value), path, path.parent)
@@ -119,6 +125,25 @@ def _unknown_names(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
                 resources.find(kind, name, here=here)
             except UserError:
                 faults.append((key, f"found {name}: {resources.unknown(kind, name)}"))
+    return faults
+
+
+def _astray(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
+    """Faults of `lora.init_from`: a bare name that is neither an arm nor a folder, and fields that it overrules."""
+    faults: list[tuple[Key, str]] = []
+    arms = values.get("arms")
+    arms = arms if isinstance(arms, dict) else {}
+    for key, section in [((), values), *((("arms", name), arm) for name, arm in arms.items())]:
+        lora = section.get("lora") if isinstance(section, dict) else None
+        if not isinstance(lora, dict) or not isinstance(start := lora.get("init_from"), str):
+            continue
+        if start not in arms and Path(start).name == start and not (here / start).is_dir():
+            names = near(start, map(str, arms)) or f"; arms: {', '.join(map(str, arms)) or 'none'}"
+            faults.append(((*key, "lora", "init_from"), f"found {start}, neither an arm nor a folder here{names}"))
+        beside = [field for field in lora if field != "init_from"]
+        faults += [
+            ((*key, "lora", field), "the adapter of init_from brings its own; take one away") for field in beside
+        ]
     return faults
 
 

@@ -36,9 +36,9 @@ LORA = st.fixed_dictionaries(
         "r": st.integers(1, 64),
         "target_modules": WORDS | st.lists(WORDS, min_size=1, max_size=3),
         "rank_pattern": st.dictionaries(WORDS, st.integers(1, 8), max_size=2),
-        "init_from": st.none() | WORDS,
+        "init_from": st.none(),
     },
-)
+) | st.fixed_dictionaries({"init_from": WORDS.map("runs/{}".format)})
 ARM = st.fixed_dictionaries(
     {},
     optional={"train": TRAIN, "lora": LORA, "objective": st.none() | st.fixed_dictionaries({"beta": st.floats(0, 9)})},

@@ -194,6 +194,18 @@ class TestArms:
         )
         assert read(tmp_path, "arms: {a: {}, a-s8: {}}").seeds == 1
 
+    def test_an_adapter_to_start_from_is_an_arm_or_a_folder(self, tmp_path: Path) -> None:
+        text = "arms:\n  sft: {objective: {name: sft}}\n  dpo: {objective: {name: dpo}, lora: {init_from: %s}}"
+        assert fault(tmp_path, text % "sfd").endswith("found sfd, neither an arm nor a folder here; did you mean sft?")
+        assert fault(tmp_path, text % "else").startswith("r.yaml:6: arms.dpo.lora.init_from: found else")
+        (tmp_path / "else").mkdir()
+        for start in ("sft", "else", "runs/x/train/orpo/adapter"):
+            assert read(tmp_path, text % start).arm("dpo").lora["init_from"].endswith(start)
+
+    def test_an_adapter_to_start_from_brings_its_own_rank(self, tmp_path: Path) -> None:
+        text = "lora: {init_from: runs/x/adapter, r: 4}"
+        assert fault(tmp_path, text) == "r.yaml:4: lora.r: the adapter of init_from brings its own; take one away"
+
     def test_no_arms_at_all_is_a_fault(self, tmp_path: Path) -> None:
         assert "arms: is empty" in fault(tmp_path, "arms: {}")
 
