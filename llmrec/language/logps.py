@@ -20,9 +20,9 @@ MANY = 1 << 22  # on anything else: enough to keep it busy
 def token_logps(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
     """log softmax(logits[rows])[ids]: (n,) float32, from logits (r, v) of any precision; rows and ids: (n,).
 
-    A row may be asked for several tokens, or for none. The backward pass overwrites the logits (unless they are a leaf),
-    so they are to be read before it; who needs them for another gradient gets torch's error about changes in place. The
-    gradient itself has none.
+    A row may be asked for several tokens, or for none. The backward pass overwrites the logits (unless they are a
+    leaf), so they are to be read before it; who needs them for another gradient gets torch's error about changes in
+    place. The gradient itself has none.
     """
     said: Tensor = _TokenLogps.apply(logits, rows, ids)  # type: ignore[no-untyped-call]
     return said

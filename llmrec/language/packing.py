@@ -71,8 +71,9 @@ def branches_row(branches: Sequence[Sequence[Ids]], after: Tensor, pad: int) -> 
 def tail(width: int, kept: int, device: torch.device) -> Tensor:
     """The last `kept` places of rows of `width` tokens, as `logits_to_keep` takes them.
 
-    By number, a model cuts its hidden states into rows that lie apart in memory, and torch then copies the head's weight
-    once a row before it multiplies: four fifths of a step of Gemma 3 270M in bfloat16. Places are gathered side by side.
+    By number, a model cuts its hidden states into rows that lie apart in memory, and torch then copies the head's
+    weight once a row before it multiplies: four fifths of a step of Gemma 3 270M in bfloat16. Places are gathered side
+    by side.
     """
     return torch.arange(width - kept, width, device=device)
 

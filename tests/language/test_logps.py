@@ -26,7 +26,7 @@ def test_they_are_those_of_the_whole_softmax(dtype: torch.dtype, cells: int, mon
 
 
 def test_the_gradient_takes_the_place_of_the_logits() -> None:
-    """So a step holds one thing of their size. A gradient that still needs them is refused, not made of what is there."""
+    """A step holds one thing of their size. Another gradient that still needs them is refused, and not made wrongly."""
     leaf = torch.randn(6, 7, requires_grad=True)
     logits = 2 * leaf
     said = token_logps(logits, ROWS, IDS)
