@@ -1,9 +1,9 @@
 """Whether tuning will fit into memory, said before any weight is loaded.
 
 Counted are weights (by the precision that the recipe asks for), the adapter with its gradient and Adam's two moments,
-what a layer keeps of each token for the backward pass, and logits with their gradient. What a layer keeps is counted
-by what goes into and comes out of its linear layers: on the shape of Gemma 3 270M that says 2.9, 3.6 and 5.3 GB where
-steps took 2.9, 3.4 and 5.1 (benchmarks/orpo_step.py: branch, k7 and all).
+what a layer keeps of each token for the backward pass, and logits, which their gradient takes the place of. What a
+layer keeps is counted by what goes into and comes out of its linear layers: on the shape of Gemma 3 270M that says 2.8,
+3.1 and 3.6 GB where steps took 2.8, 3.2 and 3.6 (benchmarks/orpo_step.py: branch, k7 and all).
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def estimate(recipe: Recipe, config: Any, tokens: int, asked_for: int) -> Estima
         weights=(whole - inner) * width + inner * squeezed,
         adapter=adapter,
         kept=tokens * layers * each * width,
-        # Logits, their gradient and a copy; mixed precision has them in float32 as well.
-        logits=asked_for * vocabulary * (12 if torch.cuda.is_available() else 3 * width),
+        # Mixed precision has logits and their gradient in half precision beside those in float32.
+        logits=asked_for * vocabulary * (8 if torch.cuda.is_available() else width),
     )
 
 
