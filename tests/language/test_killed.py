@@ -49,16 +49,20 @@ def losses(log: list[dict[str, Any]]) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in log if "loss" in line}
 
 
+@pytest.mark.parametrize("patience", [None, 2], ids=["to the end", "until nothing gets better"])
 def test_killed_at_three_random_steps_it_ends_where_an_unbroken_run_does(
     world: Any,  # noqa: F811
     tmp_path: Path,
+    patience: int | None,
 ) -> None:
-    asked = recipe(train={"num_train_epochs": EPOCHS, "save_steps": 2})
+    asked = recipe(train={"num_train_epochs": EPOCHS, "save_steps": 2, "patience": patience})
     whole = losses(go(world, tmp_path / "whole", asked))
-    assert sorted(whole) == list(range(1, STEPS + 1))
+    last = max(whole)
+    assert sorted(whole) == list(range(1, last + 1))
+    assert last < STEPS if patience else last == STEPS
     world[1].save_pretrained(tmp_path / "tokenizer")
     (tmp_path / "recipe.json").write_text(asked.model_dump_json(by_alias=True))
-    steps = sorted(rng_for(7, "killed").choice(range(1, STEPS), 3, replace=False).tolist())
+    steps = sorted(rng_for(7, "killed").choice(range(1, last), 3, replace=False).tolist())
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for at in [*steps, -1]:
         words = [sys.executable, "-c", KILLED, str(tmp_path), str(at)]
