@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any
 
@@ -21,8 +22,34 @@ from torch import Tensor
 
 from llmrec.language.logps import token_logps
 from llmrec.language.packing import Ids, branches_row, mask, prompts_row, tail
-from llmrec.language.reading import Branches, Said, bare, forked, how, side_by_side, whole
+from llmrec.language.reading import Branches, bare, forked, how, side_by_side, whole
 from llmrec.progress import note
+
+
+@dataclass
+class Said:
+    """Log-probabilities of the tokens of branches, and of the prompts' own where they were asked for."""
+
+    tokens: Tensor
+    """(N,) float32, in order of prompts, branches and tokens."""
+    lengths: list[list[int]]
+    """lengths[i][j]: tokens of prompt i's branch j."""
+    prompts: list[Tensor] | None = None
+    """prompts[i]: log-probabilities of prompt i's own tokens after its first, where they were asked for."""
+
+    @functools.cached_property
+    def logps(self) -> list[list[Tensor]]:
+        """logps[i][j]: (len(branch),) log-probability of each token of prompt i's branch j."""
+        parts = iter(self.tokens.split([*chain(*self.lengths)]))
+        return [[next(parts) for _ in row] for row in self.lengths]
+
+    @property
+    def sums(self) -> Tensor:
+        """(n,) log-probability of each branch."""
+        counts = torch.tensor([*chain(*self.lengths)], device=self.tokens.device)
+        owner = torch.repeat_interleave(counts)
+        return self.tokens.new_zeros(len(counts)).index_add(0, owner, self.tokens)
+
 
 Rows = list[list[int]]  # of logits: for each branch in order, the row that says each of its tokens
 
@@ -128,7 +155,7 @@ def _said(
         begin += len(block)
     tokens = torch.cat(parts)[torch.cat(places).argsort()]
     own = None if heads is None else list(tokens[asked:].split([len(prompt) - 1 for prompt in prompts]))
-    return Said(tokens[:asked], [[len(branch) for branch in some] for some in branches], [[] for _ in branches], own)
+    return Said(tokens[:asked], [[len(branch) for branch in some] for some in branches], own)
 
 
 def _checkpointed(model: Any) -> bool:

@@ -1,21 +1,20 @@
 """Prompts that a model has read, to be asked about branches again and again, as a search through the catalogue does.
 
     state = read(model, prompts, pad=tokenizer.pad_token_id)        # b prompts, once
-    said = state(branches, follow=True)                             # b lists of branches, each a list of tokens
+    said = state.logps(branches)                                    # b lists of branches, each a list of tokens
 
 Attention models keep the prompts' keys and values and read all branches of a prompt as one packed row. Mamba-2 forks
-the prompt's final state. Everything else reads whole sequences, with the same numbers.
+the prompt's final state. Everything else reads whole sequences, with the same numbers. Logits are made where something
+is asked, and nowhere else.
 
-Shapes: b prompts, p prompt tokens, t packed branch tokens, n branches in all, m tokens of the longest branch, v words
-of the vocabulary.
+Shapes: b prompts, p prompt tokens, t packed branch tokens, n branches in all, m tokens of the longest branch, r places
+where something is asked, q questions, v words of the vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from llmrec.language.logps import log_mass, token_logps
+from llmrec.language.logps import token_logps
 from llmrec.language.packing import Ids, branches_row, mask, prompts_row, tail
 
 Branches = Sequence[Sequence[Ids]]
@@ -32,33 +31,6 @@ PACKED = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gpt_neox"}
 """Families whose packed rows tests/language/test_branches.py holds equal to whole sequences, windows included."""
 FORKED = {"mamba2"}
 MASKABLE = {"sdpa", "eager"}  # what takes a mask of any shape
-
-
-@dataclass
-class Said:
-    """Log-probabilities of the tokens of branches, and of what may follow each branch where that was asked for."""
-
-    tokens: Tensor
-    """(N,) float32, in order of prompts, branches and tokens."""
-    lengths: list[list[int]]
-    """lengths[i][j]: tokens of prompt i's branch j."""
-    next: list[list[Tensor]]
-    """next[i][j]: (v,) log-probabilities of the token after branch j."""
-    prompts: list[Tensor] | None = None
-    """prompts[i]: log-probabilities of prompt i's own tokens after its first, where they were asked for."""
-
-    @functools.cached_property
-    def logps(self) -> list[list[Tensor]]:
-        """logps[i][j]: (len(branch),) log-probability of each token of prompt i's branch j."""
-        parts = iter(self.tokens.split([*chain(*self.lengths)]))
-        return [[next(parts) for _ in row] for row in self.lengths]
-
-    @property
-    def sums(self) -> Tensor:
-        """(n,) log-probability of each branch."""
-        counts = torch.tensor([*chain(*self.lengths)], device=self.tokens.device)
-        owner = torch.repeat_interleave(counts)
-        return self.tokens.new_zeros(len(counts)).index_add(0, owner, self.tokens)
 
 
 def how(config: Any) -> str:
@@ -82,49 +54,48 @@ def bare(model: Any) -> Any:
 
 
 class Read:
-    """Some prompts that a model has read. Call it with the branches of each prompt."""
+    """Some prompts that a model has read."""
 
     model: Any
     pad: int
     first: Tensor
     """(b, v) log-probabilities of the token after each prompt."""
 
-    def __call__(self, branches: Branches, *, follow: bool = False) -> Said:
-        """Scores `branches[i]` after prompt i; `follow` also asks for the distribution after each branch."""
-        raise NotImplementedError
+    def logps(self, branches: Branches) -> list[list[Tensor]]:
+        """Log-probability of every token of every branch of each prompt; single tokens cost no further pass."""
+        flat = [*chain(*branches)]
+        owner = [n for n, branch in enumerate(flat) for _ in branch]
+        depth = [*chain(*(range(len(branch)) for branch in flat))]
+        parts = iter(self.ask(branches, owner, depth, [*chain(*flat)]).split([*map(len, flat)]))
+        return [[next(parts) for _ in some] for some in branches]
+
+    def ask(self, branches: Branches, owner: Sequence[int], depth: Sequence[int], ids: Sequence[int]) -> Tensor:
+        """Log-probability of token ids[q] after the first depth[q] tokens of branch owner[q]: (q,) float32.
+
+        Branches are counted through all prompts. Tokens of a branch that no question comes after are not read.
+        """
+        prompt, fed = [i for i, some in enumerate(branches) for _ in some], [0] * sum(map(len, branches))
+        for n, d in zip(owner, depth, strict=True):
+            fed[n] = max(fed[n], d)
+        device, lengths = self.first.device, iter(fed)
+        of, at, wanted = (torch.tensor(part, dtype=torch.long, device=device) for part in (owner, depth, ids))
+        begun = at == 0  # the prompt alone says what begins a branch
+        said = self.first.new_empty(len(ids), dtype=torch.float32)
+        said[begun] = self.first[torch.tensor(prompt, dtype=torch.long, device=device)[of[begun]], wanted[begun]]
+        if any(fed):
+            width = max(fed)
+            places, row = torch.unique(of[~begun] * width + at[~begun] - 1, return_inverse=True)
+            cut = [[list(branch[: next(lengths)]) for branch in some] for some in branches]
+            said[~begun] = token_logps(self._logits(cut, places // width, places % width), row, wanted[~begun])
+        return said
 
     def keep(self, rows: list[int]) -> None:
         """Forgets all prompts but these; branches are then given for these alone, in this order."""
         raise NotImplementedError
 
-    def logps(self, branches: Branches) -> list[list[Tensor]]:
-        """Log-probability of every token of every branch; single tokens cost no further pass."""
-        if all(len(branch) == 1 for row in branches for branch in row):
-            return [[self.first[i, list(branch)] for branch in row] for i, row in enumerate(branches)]
-        return self(branches).logps
-
-    def _said(self, logits: Tensor, branches: Branches, starts: list[list[int]], follow: bool) -> Said:
-        """From logits (r, v) of all branch tokens; starts[i][j] is the row of prompt i's branch j's first token."""
-        rows: list[int] = []
-        for some, begins in zip(branches, starts, strict=True):
-            for branch, start in zip(some, begins, strict=True):
-                rows += range(start, start + len(branch) - 1)
-        flat = [*chain(*branches)]
-        owner = [i for i, some in enumerate(branches) for _ in some]
-        firsts, at, ids = (
-            torch.tensor(part, device=logits.device, dtype=torch.long)
-            for part in ([branch[0] for branch in flat], rows, [*chain(*(branch[1:] for branch in flat))])
-        )
-        begun = self.first[owner, firsts].split(1)  # the prompt alone says what begins a branch
-        later = token_logps(logits, at, ids).split([len(branch) - 1 for branch in flat])
-        after: list[list[Tensor]] = [[] for _ in branches]
-        if follow:
-            ends = [start + len(branch) - 1 for branch, start in zip(flat, chain(*starts), strict=True)]
-            last = logits[ends].float()
-            parts = iter(last - log_mass(last)[:, None])
-            after = [[next(parts) for _ in some] for some in branches]
-        lengths = [[len(branch) for branch in some] for some in branches]
-        return Said(torch.cat([*chain(*zip(begun, later, strict=True))]), lengths, after)
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
+        """Logits (r, v) at place (r,) of branch owner (r,), both in rising order. Branches may be empty."""
+        raise NotImplementedError
 
 
 class _Packed(Read):
@@ -143,21 +114,26 @@ class _Packed(Read):
         self.cache: DynamicCache = out.past_key_values
         self.first = out.logits[:, -1].float().log_softmax(-1)
 
-    def __call__(self, branches: Branches, *, follow: bool = False) -> Said:
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
         row = branches_row(branches, self.row.lengths, self.pad)
         width = row.ids.shape[1]
-        out = self.model(
+        starts = [
+            i * width + at
+            for i, some in enumerate(branches)
+            for at in [*accumulate(map(len, some), initial=0)][: len(some)]
+        ]
+        asked = torch.zeros(row.ids.numel(), dtype=torch.bool, device=owner.device)
+        asked[torch.tensor(starts, device=owner.device)[owner] + place] = True
+        logits: Tensor = self.model(
             row.ids,
             attention_mask=mask(bare(self.model).config, self.row + row, width),
             position_ids=row.place,
             past_key_values=self.cache,
             use_cache=True,
-        )
+            logits_to_keep=asked.view_as(row.ids),
+        ).logits
         self.cache.crop(-width)  # what the branches added is forgotten
-        starts = [
-            [i * width + at for at in accumulate(map(len, some[:-1]), initial=0)] for i, some in enumerate(branches)
-        ]
-        return self._said(out.logits.flatten(0, 1), branches, starts, follow)
+        return logits
 
     def keep(self, rows: list[int]) -> None:
         chosen = torch.tensor(rows, device=self.first.device)
@@ -174,15 +150,15 @@ class _Forked(Read):
         self.cache = out.cache_params
         self.first = out.logits[:, -1].float().log_softmax(-1)
 
-    def __call__(self, branches: Branches, *, follow: bool = False) -> Said:
-        counts = torch.tensor([len(row) for row in branches])
-        logits = self.model(
-            side_by_side([*chain(*branches)], self.pad, self.first.device),
-            cache_params=forked(self.cache, torch.repeat_interleave(counts).to(self.first.device)),
-            use_cache=True,
-        ).logits  # (n, m, v)
-        number = iter(range(0, len(logits) * logits.shape[1], logits.shape[1]))
-        return self._said(logits.flatten(0, 1), branches, [[next(number) for _ in row] for row in branches], follow)
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
+        used, row = torch.unique(owner, return_inverse=True)
+        flat, prompt = [*chain(*branches)], torch.tensor([i for i, some in enumerate(branches) for _ in some])
+        ids = side_by_side([flat[n] for n in used.tolist()], self.pad, owner.device)
+        asked = torch.zeros(ids.shape, dtype=torch.bool, device=owner.device)
+        asked[row, place] = True
+        state = forked(self.cache, prompt.to(owner.device)[used])
+        logits: Tensor = self.model(ids, cache_params=state, use_cache=True, logits_to_keep=asked).logits
+        return logits
 
     def keep(self, rows: list[int]) -> None:
         chosen = torch.tensor(rows, device=self.first.device)
@@ -196,12 +172,14 @@ class _Whole(Read):
         ends = torch.tensor([len(p) - 1 for p in prompts], device=logits.device)
         self.first = logits[torch.arange(len(prompts), device=logits.device), ends].float().log_softmax(-1)
 
-    def __call__(self, branches: Branches, *, follow: bool = False) -> Said:
-        rows = [prompt + list(branch) for prompt, row in zip(self.prompts, branches, strict=True) for branch in row]
-        logits = whole(self.model, rows, self.pad)
-        number = iter(range(0, len(logits) * logits.shape[1], logits.shape[1]))
-        starts = [[next(number) + len(prompt) for _ in row] for prompt, row in zip(self.prompts, branches, strict=True)]
-        return self._said(logits.flatten(0, 1), branches, starts, follow)
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
+        used, row = torch.unique(owner, return_inverse=True)
+        flat = [(prompt, branch) for prompt, some in zip(self.prompts, branches, strict=True) for branch in some]
+        asked = [flat[n] for n in used.tolist()]
+        start = min(len(prompt) for prompt, _ in asked)  # nothing before the shortest prompt's end is asked
+        logits = whole(self.model, [prompt + branch for prompt, branch in asked], self.pad, start)
+        after = torch.tensor([len(prompt) for prompt, _ in asked], device=owner.device) - start
+        return logits[row, after[row] + place]
 
     def keep(self, rows: list[int]) -> None:
         self.prompts, self.first = [self.prompts[i] for i in rows], self.first[rows]

@@ -15,6 +15,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
@@ -69,8 +70,16 @@ class _Search:
     pushed: int = 0
 
     def push(self, bound: float, node: Node) -> None:
-        heapq.heappush(self.heap, (-bound, self.pushed, node))
-        self.pushed += 1
+        """Opens a node, or finishes it: a title whose only token left has been weighed has its score."""
+        if node.items and node.run == 1:
+            self.finish(bound, node)
+        else:
+            heapq.heappush(self.heap, (-bound, self.pushed, node))
+            self.pushed += 1
+
+    def finish(self, score: float, node: Node) -> None:
+        """Notes the score of a title, for each item that has it."""
+        self.done += [(score, item) for item in node.items if item not in self.hidden]
 
     def threshold(self) -> float:
         """The k-th best finished score: an open node below it cannot matter. Equal to it, it still may tie."""
@@ -78,12 +87,13 @@ class _Search:
             return -np.inf
         return heapq.nlargest(self.k, (score for score, _ in self.done))[-1]
 
-    def frontier(self, width: int) -> list[Node]:
-        """The most promising open nodes, at most `width`, that could still change the first k."""
-        nodes: list[Node] = []
+    def frontier(self, width: int) -> list[tuple[float, Node]]:
+        """The most promising open nodes, at most `width`, that could still change the first k, and their bounds."""
+        nodes: list[tuple[float, Node]] = []
         least = self.threshold()
         while self.heap and len(nodes) < width and -self.heap[0][0] >= least:
-            nodes.append(heapq.heappop(self.heap)[2])
+            bound, _, node = heapq.heappop(self.heap)
+            nodes.append((-bound, node))
         return nodes
 
 
@@ -113,23 +123,32 @@ def top_k(
         if not any(frontier):
             return [_kept(search) for search in searches]
         on_expand(sum(map(len, frontier)))
-        if (
-            sum(map(bool, frontier)) <= len(active) / 2
-        ):  # most are done: a row of padding costs as much as a row of work
+        # Where most are done: a row of padding costs as much as a row of work.
+        if sum(map(bool, frontier)) <= len(active) / 2:
             rows = [row for row, nodes in enumerate(frontier) if nodes]
             state.keep(rows)
             active, frontier = [active[row] for row in rows], [frontier[row] for row in rows]
-        # A prompt that is finished still needs a row in the packed batch: its cheapest is a single token.
-        asked = [[node.path for node in nodes] or [tree.children[0].path[:1]] for nodes in frontier]
-        said = state(asked, follow=True)
-        for row, (i, nodes) in enumerate(zip(active, frontier, strict=True)):
-            for j, node in enumerate(nodes):
-                score = float(said.logps[row][j].double().sum())
-                searches[i].done += [(score, item) for item in node.items if item not in searches[i].hidden]
-                if node.children:
-                    bounds = (score + said.next[row][j].cpu()[node.firsts].double()).tolist()
-                    for child, bound in zip(node.children, bounds, strict=True):
-                        searches[i].push(bound, child)
+        said = iter(_weighed(state, frontier))
+        for i, nodes in zip(active, frontier, strict=True):
+            for bound, node in nodes:
+                score = bound + sum(next(said) for _ in range(node.run - 1))
+                searches[i].finish(score, node)
+                for child in node.children:
+                    searches[i].push(score + next(said), child)
+
+
+def _weighed(state: Read, frontier: list[list[tuple[float, Node]]]) -> list[float]:
+    """Of each open node the log-probabilities of its run after the first token, then of its children's first tokens."""
+    owner: list[int] = []
+    depth: list[int] = []
+    ids: list[int] = []
+    for n, (_, node) in enumerate(chain(*frontier)):
+        length = len(node.path)
+        run = range(length - node.run + 1, length)
+        depth += [*run, *[length] * len(node.children)]
+        ids += [*(node.path[d] for d in run), *node.firsts.tolist()]
+        owner += [n] * (node.run - 1 + len(node.children))
+    return state.ask([[node.path for _, node in nodes] for nodes in frontier], owner, depth, ids).double().tolist()
 
 
 def _kept(search: _Search) -> list[tuple[float, int]]:
