@@ -24,7 +24,8 @@ from llmrec.progress import note, track
 from llmrec.prompts.encoding import Encoder
 from llmrec.ranking import ranked
 
-TOKENS = 1 << 14  # prompt tokens read in one batch
+TOKENS = {"cpu": 1 << 12}  # prompt tokens read in one batch: more is slower there, and says less often how far it is
+MANY = 1 << 14  # on anything else
 CELLS = 1 << 25  # branch tokens x vocabulary scored in one batch: 128 MB of float32
 
 
@@ -101,7 +102,7 @@ def rank_with(
 
     pad = encoder.tokenizer.pad_token_id
     vocabulary = model.get_output_embeddings().weight.shape[0]
-    for batch in track(_batches(prompts), words):
+    for batch in track(_batches(prompts, TOKENS.get(model.device.type, MANY)), words):
         state = read(model, [prompts[i] for i in batch], pad=pad)
         for name, scores in tables.items():
             _score(state, encoder, [ids[i] for i in batch], [lists[name][ids[i]] for i in batch], vocabulary, scores)
@@ -127,12 +128,12 @@ HOW = {
 }
 
 
-def _batches(prompts: list[list[int]]) -> list[list[int]]:
-    """Prompts of about one length together, TOKENS tokens a batch at most."""
+def _batches(prompts: list[list[int]], most: int) -> list[list[int]]:
+    """Prompts of about one length together, `most` tokens a batch at most."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     batches: list[list[int]] = []
     for i in order:
-        if not batches or (len(batches[-1]) + 1) * len(prompts[i]) > TOKENS:
+        if not batches or (len(batches[-1]) + 1) * len(prompts[i]) > most:
             batches.append([])
         batches[-1].append(i)
     return batches

@@ -167,7 +167,7 @@ def test_small_batches_say_the_same(tokens: int, cells: int, monkeypatch: pytest
     larder, encoder = films(), titles()
     model = speaker(encoder.tokenizer)
     whole = go(model, encoder, larder, k=4)
-    monkeypatch.setattr(language, "TOKENS", tokens)
+    monkeypatch.setitem(language.TOKENS, "cpu", tokens)
     monkeypatch.setattr(language, "CELLS", cells)
     with passes(model) as seen:
         parts = go(model, encoder, larder, k=4)
