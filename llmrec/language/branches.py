@@ -72,17 +72,17 @@ def branch_logps(model: Any, prompts: Sequence[Ids], branches: Branches, *, pad:
 def _packed(model: Any, prompts: list[list[int]], branches: list[list[list[int]]], pad: int, own: bool) -> Said:
     row = prompts_row(prompts, pad, bare(model).device)
     p = row.ids.shape[1]
-    row = row + branches_row([[branch[:-1] for branch in some] for some in branches], row.lengths, pad)
+    after, columns = branches_row([[branch[:-1] for branch in some] for some in branches], row.lengths, pad)
+    row = row + after
     width = row.ids.shape[1]
     seen = mask(bare(model).config, row, width)
     kept = width if own else width - p + 1
     keep = tail(width, kept, row.ids.device)
     out = model(row.ids, attention_mask=seen, position_ids=row.place, use_cache=False, logits_to_keep=keep)
     rows: Rows = []
-    for i, some in enumerate(branches):
+    for i, some in enumerate(columns):
         end = i * kept + kept - 1 - (width - p)  # the prompt's last token
-        starts = accumulate((len(branch) - 1 for branch in some), initial=end + 1)
-        rows += [[end, *range(start, start + len(branch) - 1)] for branch, start in zip(some, starts, strict=False)]
+        rows += [[end, *(end + 1 + column for column in branch)] for branch in some]
     heads = _heads(prompts, kept, p) if own else None
     return _said([out.logits.flatten(0, 1)], prompts, branches, rows, heads)
 

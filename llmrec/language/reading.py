@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from llmrec.language.logps import token_logps
-from llmrec.language.packing import Ids, branches_row, mask, prompts_row, tail
+from llmrec.language.packing import Ids, asked_of, branches_row, mask, prompts_row, tail
 
 Branches = Sequence[Sequence[Ids]]
 
@@ -83,18 +83,17 @@ class Read:
         said = self.first.new_empty(len(ids), dtype=torch.float32)
         said[begun] = self.first[torch.tensor(prompt, dtype=torch.long, device=device)[of[begun]], wanted[begun]]
         if any(fed):
-            width = max(fed)
-            places, row = torch.unique(of[~begun] * width + at[~begun] - 1, return_inverse=True)
             cut = [[list(branch[: next(lengths)]) for branch in some] for some in branches]
-            said[~begun] = token_logps(self._logits(cut, places // width, places % width), row, wanted[~begun])
+            logits, row = self._logits(cut, of[~begun], at[~begun] - 1)
+            said[~begun] = token_logps(logits, row, wanted[~begun])
         return said
 
     def keep(self, rows: list[int]) -> None:
         """Forgets all prompts but these; branches are then given for these alone, in this order."""
         raise NotImplementedError
 
-    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
-        """Logits (r, v) at place (r,) of branch owner (r,), both in rising order. Branches may be empty."""
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (r, v), and which of them is at place (q,) of branch owner (q,). Branches may be empty."""
         raise NotImplementedError
 
 
@@ -114,16 +113,12 @@ class _Packed(Read):
         self.cache: DynamicCache = out.past_key_values
         self.first = out.logits[:, -1].float().log_softmax(-1)
 
-    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
-        row = branches_row(branches, self.row.lengths, self.pad)
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        row, columns = branches_row(branches, self.row.lengths, self.pad)
         width = row.ids.shape[1]
-        starts = [
-            i * width + at
-            for i, some in enumerate(branches)
-            for at in [*accumulate(map(len, some), initial=0)][: len(some)]
-        ]
-        asked = torch.zeros(row.ids.numel(), dtype=torch.bool, device=owner.device)
-        asked[torch.tensor(starts, device=owner.device)[owner] + place] = True
+        cells = [[i * width + column for column in branch] for i, some in enumerate(columns) for branch in some]
+        named = [cells[n][d] for n, d in zip(owner.tolist(), place.tolist(), strict=True)]
+        asked, at = asked_of(torch.tensor(named, device=owner.device), row.ids.numel())
         logits: Tensor = self.model(
             row.ids,
             attention_mask=mask(bare(self.model).config, self.row + row, width),
@@ -133,7 +128,7 @@ class _Packed(Read):
             logits_to_keep=asked.view_as(row.ids),
         ).logits
         self.cache.crop(-width)  # what the branches added is forgotten
-        return logits
+        return logits, at
 
     def keep(self, rows: list[int]) -> None:
         chosen = torch.tensor(rows, device=self.first.device)
@@ -150,15 +145,14 @@ class _Forked(Read):
         self.cache = out.cache_params
         self.first = out.logits[:, -1].float().log_softmax(-1)
 
-    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         used, row = torch.unique(owner, return_inverse=True)
         flat, prompt = [*chain(*branches)], torch.tensor([i for i, some in enumerate(branches) for _ in some])
         ids = side_by_side([flat[n] for n in used.tolist()], self.pad, owner.device)
-        asked = torch.zeros(ids.shape, dtype=torch.bool, device=owner.device)
-        asked[row, place] = True
+        asked, at = asked_of(row * ids.shape[1] + place, ids.numel())
         state = forked(self.cache, prompt.to(owner.device)[used])
-        logits: Tensor = self.model(ids, cache_params=state, use_cache=True, logits_to_keep=asked).logits
-        return logits
+        logits: Tensor = self.model(ids, cache_params=state, use_cache=True, logits_to_keep=asked.view_as(ids)).logits
+        return logits, at
 
     def keep(self, rows: list[int]) -> None:
         chosen = torch.tensor(rows, device=self.first.device)
@@ -172,14 +166,14 @@ class _Whole(Read):
         ends = torch.tensor([len(p) - 1 for p in prompts], device=logits.device)
         self.first = logits[torch.arange(len(prompts), device=logits.device), ends].float().log_softmax(-1)
 
-    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> Tensor:
+    def _logits(self, branches: list[list[list[int]]], owner: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         used, row = torch.unique(owner, return_inverse=True)
         flat = [(prompt, branch) for prompt, some in zip(self.prompts, branches, strict=True) for branch in some]
         asked = [flat[n] for n in used.tolist()]
         start = min(len(prompt) for prompt, _ in asked)  # nothing before the shortest prompt's end is asked
         logits = whole(self.model, [prompt + branch for prompt, branch in asked], self.pad, start)
         after = torch.tensor([len(prompt) for prompt, _ in asked], device=owner.device) - start
-        return logits[row, after[row] + place]
+        return logits.flatten(0, 1), row * logits.shape[1] + after[row] + place
 
     def keep(self, rows: list[int]) -> None:
         self.prompts, self.first = [self.prompts[i] for i in rows], self.first[rows]
