@@ -37,15 +37,22 @@ class Node:
     """First token of each child."""
 
 
-def build_tree(answers: Sequence[Sequence[int]]) -> Node:
-    """The tree over answers (tokens of each item, its end token included), item codes at the leaves."""
-    return _node((), 0, [(tuple(ids), item) for item, ids in enumerate(answers)])
+def build_tree(answers: Sequence[Sequence[int]], *, longest: int | None = None) -> Node:
+    """The tree over answers (tokens of each item, its end token included), item codes at the leaves.
+
+    A run is `longest` tokens at most: shorter ones take more calls of the model, and let go of a title sooner.
+    """
+    return _node((), 0, [(tuple(ids), item) for item, ids in enumerate(answers)], longest or max(map(len, answers)))
 
 
-def _node(path: tuple[int, ...], start: int, titles: list[tuple[tuple[int, ...], int]]) -> Node:
+def _node(path: tuple[int, ...], start: int, titles: list[tuple[tuple[int, ...], int]], longest: int) -> Node:
     """The node that begins at `start` tokens' depth with token path[start], above `titles`, which all share `path`."""
     depth = len(path)
-    while depth and all(len(ids) > depth for ids, _ in titles) and len({ids[depth] for ids, _ in titles}) == 1:
+    while (
+        0 < depth < start + longest
+        and all(len(ids) > depth for ids, _ in titles)
+        and len({ids[depth] for ids, _ in titles}) == 1
+    ):
         depth += 1
     node = Node(path=titles[0][0][:depth], run=depth - start)
     node.items = [item for ids, item in titles if len(ids) == depth]
@@ -54,7 +61,7 @@ def _node(path: tuple[int, ...], start: int, titles: list[tuple[tuple[int, ...],
         if len(ids) > depth:
             below[ids[depth]].append((ids, item))
     assert not (node.items and below), "a title without an end token is the beginning of another"
-    node.children = [_node(some[0][0][: depth + 1], depth, some) for _, some in sorted(below.items())]
+    node.children = [_node(some[0][0][: depth + 1], depth, some, longest) for _, some in sorted(below.items())]
     node.firsts = torch.tensor([child.path[depth] for child in node.children], dtype=torch.long)
     return node
 

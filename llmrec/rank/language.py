@@ -26,6 +26,7 @@ from llmrec.ranking import ranked
 
 TOKENS = {"cpu": 1 << 12}  # prompt tokens read in one batch: more is slower there, and says less often how far it is
 MANY = 1 << 14  # on anything else
+RUN, LARGE = 3, 1 << 16  # tokens read at once in a search where a vocabulary is so large that logits cost most of it
 CELLS = 1 << 25  # branch tokens x vocabulary scored in one batch: 128 MB of float32
 
 
@@ -93,7 +94,9 @@ def rank_with(
     contexts = larder.contexts(queries)
     offered = [next(iter(lists.values()))[q] for q in ids] if encoder.style == "letter" else None
     prompts = [prompt.ids for prompt in encoder.prompts(contexts, offered)]
-    tree = build_tree(encoder.answers_ids(range(len(encoder.texts)))) if k is not None else None
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    longest = RUN if vocabulary > LARGE else None
+    tree = build_tree(encoder.answers_ids(range(len(encoder.texts))), longest=longest) if k is not None else None
     tables, catalogue, nodes = {name: Scores() for name in candidates}, Scores(), 0
 
     def opened(count: int) -> None:
@@ -101,7 +104,6 @@ def rank_with(
         nodes += count
 
     pad = encoder.tokenizer.pad_token_id
-    vocabulary = model.get_output_embeddings().weight.shape[0]
     for batch in track(_batches(prompts, TOKENS.get(model.device.type, MANY)), words):
         state = read(model, [prompts[i] for i in batch], pad=pad)
         for name, scores in tables.items():

@@ -30,6 +30,10 @@ def leaves(node: Node) -> dict[tuple[int, ...], list[int]]:
     return {**own, **{k: v for child in node.children for k, v in leaves(child).items()}}
 
 
+def below(node: Node) -> list[Node]:
+    return [one for child in node.children for one in [child, *below(child)]]
+
+
 def test_every_title_is_a_leaf_and_equal_titles_share_one() -> None:
     assert leaves(build_tree(TITLES)) == {
         (10, END): [0], (10, 11, END): [1], (10, 11, 12, END): [2, 6], (13, 14, END): [3],
@@ -43,10 +47,12 @@ def test_a_run_of_tokens_without_a_choice_is_one_node() -> None:
     assert (long.path, long.run) == ((18, END), 2)
 
 
-@given(st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=4), min_size=1, max_size=12))
-def test_the_tree_loses_no_title(titles: list[list[int]]) -> None:
+@given(st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=4), min_size=1, max_size=12), st.integers(1, 6))
+def test_the_tree_loses_no_title(titles: list[list[int]], longest: int) -> None:
     answers = [[*title, END] for title in titles]
-    found = leaves(build_tree(answers))
+    tree = build_tree(answers, longest=longest)
+    assert all(1 <= node.run <= longest for node in below(tree))
+    found = leaves(tree)
     assert {i for items in found.values() for i in items} == set(range(len(answers)))
     assert all(list(path) == answers[i] for path, items in found.items() for i in items)
 
@@ -58,9 +64,12 @@ def brute_force(model: PreTrainedModel, prompt: list[int], titles: list[list[int
 
 @pytest.mark.parametrize("family", ["llama", "mamba2", "mamba"])
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_the_first_k_are_exact(family: str, k: int) -> None:
+@pytest.mark.parametrize("longest", [None, 1, 2])
+def test_the_first_k_are_exact(family: str, longest: int | None, k: int) -> None:
     model = small(family)
-    found = top_k(read(model, PROMPTS, pad=0), build_tree(TITLES), k, hidden=[frozenset()] * 2, width=2)
+    found = top_k(
+        read(model, PROMPTS, pad=0), build_tree(TITLES, longest=longest), k, hidden=[frozenset()] * 2, width=2
+    )
     for prompt, best in zip(PROMPTS, found, strict=True):
         every = brute_force(model, prompt, TITLES)
         least = np.sort(every)[::-1][k - 1]
