@@ -33,8 +33,11 @@ class Node:
     children: list[Node] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
     """Items whose titles end here; a node with items has no children."""
-    firsts: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    """First token of each child."""
+
+    @property
+    def firsts(self) -> list[int]:
+        """First token of each child."""
+        return [child.path[len(self.path)] for child in self.children]
 
 
 def build_tree(answers: Sequence[Sequence[int]], *, longest: int | None = None) -> Node:
@@ -62,7 +65,6 @@ def _node(path: tuple[int, ...], start: int, titles: list[tuple[tuple[int, ...],
             below[ids[depth]].append((ids, item))
     assert not (node.items and below), "a title without an end token is the beginning of another"
     node.children = [_node(some[0][0][: depth + 1], depth, some, longest) for _, some in sorted(below.items())]
-    node.firsts = torch.tensor([child.path[depth] for child in node.children], dtype=torch.long)
     return node
 
 
@@ -153,7 +155,7 @@ def _weighed(state: Read, frontier: list[list[tuple[float, Node]]]) -> list[floa
         length = len(node.path)
         run = range(length - node.run + 1, length)
         depth += [*run, *[length] * len(node.children)]
-        ids += [*(node.path[d] for d in run), *node.firsts.tolist()]
+        ids += [*(node.path[d] for d in run), *node.firsts]
         owner += [n] * (node.run - 1 + len(node.children))
     return state.ask([[node.path for _, node in nodes] for nodes in frontier], owner, depth, ids).double().tolist()
 

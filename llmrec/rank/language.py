@@ -152,9 +152,8 @@ def _score(
     width = max(1, CELLS // (vocabulary * longest * max(1, len(lists))))
     sums: list[dict[tuple[int, ...], float]] = [{} for _ in lists]
     for some in _slices(distinct, width):
-        asked = [row or distinct[i][:1] for i, row in enumerate(some)]
-        for i, said in enumerate(state.logps(asked)):
-            sums[i].update(zip(asked[i], (float(branch.double().sum()) for branch in said), strict=True))
+        for i, said in enumerate(state.logps(some)):
+            sums[i].update(zip(some[i], (float(branch.double().sum()) for branch in said), strict=True))
     for query, items, row, known in zip(ids, lists, answers, sums, strict=True):
         into.add(query, items, [known[tuple(branch)] for branch in row], [len(branch) for branch in row])
 

@@ -53,7 +53,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Load
         *source.faults,
         *faults_in(source.value),
         *_unknown_names(source.value, path.parent),
-        *_astray(source.value, path.parent),
+        *_unknown_starts(source.value, path.parent),
     ]
     if faults or wrong:
         raise RecipeFault([*_lines(source, faults), *wrong])
@@ -128,7 +128,7 @@ def _unknown_names(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
     return faults
 
 
-def _astray(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
+def _unknown_starts(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
     """Faults of `lora.init_from`: a bare name that is neither an arm nor a folder, and fields that it overrules."""
     faults: list[tuple[Key, str]] = []
     arms = values.get("arms")
