@@ -86,7 +86,9 @@ def plan(task: Task) -> list[Stage]:
             partial(work.retrieve, task),
         )
     )
-    tokenized = read("prompt", "answer")
+    # How answers are ranked teaches nothing: another rule trains nothing anew.
+    spoken = {"answer": {name: whole["answer"][name] for name in ("style", "eos")}}
+    tokenized = {**read("prompt"), **spoken}
     for name, arm in task.built.items():
         assert arm.model.build is not None
         reads = {**tokenized, "build": arm.model.build.model_dump(), "per_user": recipe.pairs.per_user}
@@ -94,12 +96,12 @@ def plan(task: Task) -> list[Stage]:
     tuned = [one for one in task.arms if one.recipe.objective is not None]
     if tuned:
         own = tuple([task.folder_of(recipe)] if recipe.model.build else [])
-        reads = {**read("pairs", "prompt", "answer"), "tokenizer": whole["model"]["name"]}
+        reads = {**read("pairs"), **tokenized, "tokenizer": whole["model"]["name"]}
         stages.append(Stage("pairs", "pairs", reads, ("prepare", "retrieve", *own), partial(work.pairs, task)))
     for one in tuned:
         of_arm = known_by_content(one.recipe, task.here)
-        reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train", "answer")}
-        reads |= {"seed": one.seed, "budget": recipe.prompt.budget}
+        reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train")}
+        reads |= {**spoken, "seed": one.seed, "budget": recipe.prompt.budget}
         needs = ("prepare", "pairs", *one.built, *([one.start] if one.start else []))
         stages.append(Stage(f"train/{one.name}", "train", reads, needs, partial(work.train, task, one)))
     return [*stages, *_rankings(task, read), *_verdict(task, read)]
@@ -124,7 +126,8 @@ def _rankings(task: Task, read: Any) -> list[Stage]:
     if "language" in asked:
         for one in task.arms:
             arm = known_by_content(one.recipe, task.here)
-            reads = {**read("prompt", "answer"), "model": arm["model"], "primary": recipe.evaluate.primary, **depth}
+            reads = {**read("prompt", "answer"), "model": arm["model"], "rule": work.rule_of(task, one)}
+            reads |= {"primary": recipe.evaluate.primary, **depth}
             adapter = (f"train/{one.name}",) if one.recipe.objective is not None else ()
             pool = ("rankings/retriever",) if task.reranks else ()
             needs = (*base, *one.built, *adapter, *pool)

@@ -178,55 +178,28 @@ def rank_retriever(task: Task, out: Path) -> None:
 
 
 def rank_language(task: Task, one: ArmRun, out: Path) -> None:
-    """Ranks with a language arm; which of sum and mean becomes the score may be left to the validation queries."""
+    """Ranks with a language arm; how answers become scores may be left to the validation queries."""
     from llmrec.language.load import load_model, refuse_strangers
-    from llmrec.rank.fused import mean_metric
-    from llmrec.rank.language import rank_with
+    from llmrec.rank.arm import rank_arm
 
     larder, recipe = task.larder(), one.recipe
     encoder = task.encoder(recipe, larder)
     model = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
     refuse_strangers(encoder.tokenizer, model)
-    parameters = model.num_parameters()
+    size = {"parameters": model.num_parameters(), "model_bytes": model.get_memory_footprint()}
     if recipe.objective is not None:
         from llmrec.language.lora import tuned
 
         model = tuned(model, task.run.path(f"train/{one.name}") / "adapter")
-    folds, letters = {}, recipe.answer.style == "letter"
+    offered: dict[str, dict[str, pl.DataFrame]] = {}
     for fold in ("valid", "test"):
-        offered = {"uniform": _candidates(task, fold)}
-        if task.reranks and not letters:
-            offered["two_stage"] = read_table(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
-        k = max(recipe.evaluate.at) if fold == "test" and not letters else None
-        folds[fold] = rank_with(
-            model, encoder, larder, larder.fold(fold), offered, k=k, words=f"{one.name}: {fold} queries"
-        )
-    seed, name, primary = recipe.seed, one.arm, recipe.evaluate.primary
-    by = _rule(task, one)
-    tried = {
-        how: mean_metric(
-            folds["valid"].tables["uniform"].ranking(how, ranker=name, seed=seed), larder.fold("valid"), primary
-        )
-        for how in ("sum", "mean")
-    }
-    if by == "validation":
-        by = max(tried, key=lambda how: tried[how])
-    for fold, said in folds.items():
-        for table, scores in said.tables.items():
-            file = table if fold == "test" else {"uniform": "valid", "two_stage": "valid_two_stage"}[table]
-            write_parquet(scores.ranking(by, ranker=name, seed=seed), out / f"{file}.parquet")
-    test = folds["test"]
-    if test.catalogue is not None:
-        write_parquet(test.catalogue.ranking("sum", ranker=name, seed=seed), out / "catalogue.parquet")
-    summary = {
-        "rank_by": by,
-        "validation": {f"{primary} by {how}": value for how, value in tried.items()},
-        "seconds": round(test.seconds, 2),
-        "users_per_second": round(test.queries_per_second, 2),
-        "nodes_per_query": test.nodes_per_query,
-        "parameters": parameters,
-    }
-    write_json(summary, out / "summary.json")
+        offered[fold] = {"uniform": _candidates(task, fold)}
+        if task.reranks and (
+            recipe.answer.style == "title" or (recipe.candidates.two_stage or 0) <= len(encoder.labels)
+        ):
+            offered[fold]["two_stage"] = read_table(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
+    summary = rank_arm(model, encoder, larder, offered, recipe, rule=rule_of(task, one), name=one.name, out=out)
+    write_json({**summary, **size}, out / "summary.json")
 
 
 def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
@@ -308,8 +281,8 @@ def prompt_of(task: Task, user: str) -> str:
     return sample_prompt(encoder, larder.contexts(queries)[0], candidates=offered, target=query["target"])
 
 
-def _rule(task: Task, one: ArmRun) -> str:
-    """sum, mean or validation; an arm that is not tuned follows the same rule as those that it is compared with."""
+def rule_of(task: Task, one: ArmRun) -> str:
+    """A rule or `validation`; an arm that is not tuned follows the same rule as those that it is compared with."""
     return one.recipe.answer.rank_by or (one.recipe.objective or task.recipe.objective or Objective()).by
 
 
@@ -318,20 +291,27 @@ def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
     import time
 
     from llmrec.rank.scorer import rank_candidates, rank_catalogue
+    from llmrec.rank.speed import speed
 
-    seed, test = task.recipe.seed, larder.fold("test")
+    seed, test, k = task.recipe.seed, larder.fold("test"), max(task.recipe.evaluate.at)
     write_parquet(
         rank_candidates(scorer, larder, larder.fold("valid"), _candidates(task, "valid"), seed=seed),
         out / "valid.parquet",
     )
     write_parquet(rank_candidates(scorer, larder, test, _candidates(task, "test"), seed=seed), out / "uniform.parquet")
     began = time.monotonic()
-    best = rank_catalogue(scorer, larder, test, max(task.recipe.evaluate.at), seed=seed)
+    best = rank_catalogue(scorer, larder, test, k, seed=seed)
     seconds = time.monotonic() - began
     write_parquet(best, out / "catalogue.parquet")
-    summary = {"seconds": round(seconds, 3), "users_per_second": round(test.height / max(seconds, 1e-9), 1)}
+    summary: dict[str, Any] = {
+        "seconds": round(seconds, 3),
+        "users_per_second": round(test.height / max(seconds, 1e-9), 1),
+        **speed(lambda some: rank_catalogue(scorer, larder, some, k, seed=seed), test, seed=seed),
+    }
     if hasattr(scorer, "parameters"):
-        summary["parameters"] = sum(p.numel() for p in scorer.parameters())
+        weights = list(scorer.parameters())
+        summary["parameters"] = sum(p.numel() for p in weights)
+        summary["model_bytes"] = sum(p.numel() * p.element_size() for p in weights)
     write_json(summary, out / "summary.json")
 
 

@@ -253,4 +253,4 @@ def test_tuned_and_untuned_arms_are_scored_by_one_rule(tmp_path: Path, asked: st
     values = {"name": "x", "data": {"path": "a.csv"}, "model": {"build": {}}, "answer": {"rank_by": asked}}
     recipe = Recipe.model_validate({**values, "arms": {"before": {"objective": None}, "orpo": {}}})
     task = Task(recipe, tmp_path, Run(tmp_path))
-    assert [work._rule(task, one) for one in task.arms] == [rule, rule]
+    assert [work.rule_of(task, one) for one in task.arms] == [rule, rule]

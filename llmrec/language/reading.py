@@ -60,6 +60,10 @@ class Read:
     pad: int
     first: Tensor
     """(b, v) log-probabilities of the token after each prompt."""
+    read: int = 0
+    """Branch tokens that the model was given."""
+    asked: int = 0
+    """Tokens whose log-probability was asked for."""
 
     def logps(self, branches: Branches) -> list[list[Tensor]]:
         """Log-probability of every token of every branch of each prompt; single tokens cost no further pass."""
@@ -77,6 +81,8 @@ class Read:
         prompt, fed = [i for i, some in enumerate(branches) for _ in some], [0] * sum(map(len, branches))
         for n, d in zip(owner, depth, strict=True):
             fed[n] = max(fed[n], d)
+        self.read += sum(fed)
+        self.asked += len(ids)
         device, lengths = self.first.device, iter(fed)
         of, at, wanted = (torch.tensor(part, dtype=torch.long, device=device) for part in (owner, depth, ids))
         begun = at == 0  # the prompt alone says what begins a branch

@@ -201,8 +201,23 @@ class Answer(Settings):
     """`title`: the item's text; `letter`: the label of a listed candidate."""
     eos: bool = True
     """Whether the end token belongs to the answer (letters want false: TRL would average over it)."""
-    rank_by: Literal["sum", "mean", "validation"] | None = None
-    """How token log-probabilities become a score among candidates (the catalogue: sum); else `objective.length`."""
+    rank_by: Literal["sum", "mean", "pmi", "ghost_free", "validation"] | None = None
+    """How a title's token log-probabilities become its score; `validation` takes what ranks best there; null: as
+    `objective.length`. The catalogue is searched by `sum`, or by `ghost_free` where that is the rule."""
+    beam: PositiveInt | None = None
+    """Search the catalogue with a beam of this width, its recall measured on a sample of queries; null: exactly."""
+    orders: PositiveInt = 1
+    """Letters: orders in which each list of candidates is read; scores are averaged over them."""
+
+    @model_validator(mode="after")
+    def fits_the_style(self) -> Answer:
+        if self.style == "letter" and self.rank_by in ("pmi", "ghost_free"):
+            raise ValueError(f"rank_by: {self.rank_by} is of titles; a letter is one token, leave rank_by out")
+        if self.style == "letter" and self.beam is not None:
+            raise ValueError("beam: letters name listed candidates and search no catalogue; leave it out")
+        if self.style == "title" and self.orders > 1:
+            raise ValueError("orders: titles are scored without a list to turn; leave it out, or take style: letter")
+        return self
 
 
 class Pairs(Settings):

@@ -16,8 +16,9 @@ from llmrec.language import pretrain as pretraining
 from llmrec.language.load import load_model, load_tokenizer
 from llmrec.language.pretrain import pretrain
 from llmrec.language.reading import read
+from llmrec.language.search import top_k
 from llmrec.language.tokenizer import build_tokenizer
-from llmrec.language.tree import build_tree, top_k
+from llmrec.language.tree import build_tree
 from llmrec.prompts.encoding import Encoder
 from llmrec.prompts.template import load_template
 from llmrec.recipe.sections import Answer, Build, Model

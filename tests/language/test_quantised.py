@@ -21,7 +21,7 @@ from llmrec.language.tokenizer import build_tokenizer
 from llmrec.language.tuning import train
 from llmrec.prompts.encoding import Encoder
 from llmrec.prompts.template import load_template
-from llmrec.rank.language import rank_with
+from llmrec.rank.titles import TitleRanker
 from llmrec.recipe.sections import Answer, Model, Recipe
 from tests.language.families import small
 from tests.rank.library import library, offered
@@ -68,7 +68,7 @@ def ranking(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> pl.Da
     larder = library([[1, 3, 2], [4, 0, 5], [2, 1, 0]], books=len(TITLES))
     encoder = Encoder(tokenizer, load_template("movies/lines"), TITLES, 64, Answer())
     candidates = {"uniform": offered(larder, [0, 2, 4, 5], [5, 1, 2, 3], [0, 3, 4, 5])}
-    said = rank_with(model, encoder, larder, larder.fold("test"), candidates)
+    said = TitleRanker(model, encoder, larder).rank(larder.fold("test"), candidates)
     return said.tables["uniform"].ranking("sum", ranker="tiny", seed=7)
 
 

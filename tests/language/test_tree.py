@@ -1,16 +1,11 @@
-"""Best-first search through the catalogue finds what scoring every title finds."""
+"""The catalogue's tree holds every title once, and knows what may come next."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedModel
 
-from llmrec.language.reading import read
-from llmrec.language.tree import Node, build_tree, top_k
-from tests.language.families import small
+from llmrec.language.tree import Node, build_tree, choices
 
 END = 2
 TITLES = [
@@ -22,7 +17,6 @@ TITLES = [
     [18, END],
     [10, 11, 12, END],
 ]
-PROMPTS = [[1, 22, 33], [1, 44, 45, 46, 47, 48]]
 
 
 def leaves(node: Node) -> dict[tuple[int, ...], list[int]]:
@@ -57,42 +51,17 @@ def test_the_tree_loses_no_title(titles: list[list[int]], longest: int) -> None:
     assert all(list(path) == answers[i] for path, items in found.items() for i in items)
 
 
-def brute_force(model: PreTrainedModel, prompt: list[int], titles: list[list[int]]) -> np.ndarray:
-    scores = read(model, [prompt], pad=0).logps([titles])[0]
-    return np.array([s.double().sum().item() for s in scores])
+def test_where_another_title_could_have_begun() -> None:
+    found = choices(build_tree(TITLES))
+    start = (0, [10, 13, 18])
+    assert found[18, END] == [start]
+    assert found[10, 11, 12, END] == [start, (1, [END, 11]), (2, [END, 12])]
+    assert found[13, 14, END] == [start, (1, [14, 15])]
 
 
-@pytest.mark.parametrize("family", ["llama", "mamba2", "mamba"])
-@pytest.mark.parametrize("k", [1, 3, 7])
-@pytest.mark.parametrize("longest", [None, 1, 2])
-def test_the_first_k_are_exact(family: str, longest: int | None, k: int) -> None:
-    model = small(family)
-    found = top_k(
-        read(model, PROMPTS, pad=0), build_tree(TITLES, longest=longest), k, hidden=[frozenset()] * 2, width=2
-    )
-    for prompt, best in zip(PROMPTS, found, strict=True):
-        every = brute_force(model, prompt, TITLES)
-        least = np.sort(every)[::-1][k - 1]
-        assert {item for _, item in best} == set(np.flatnonzero(every >= least - 1e-5))
-        assert [score for score, _ in best] == pytest.approx(
-            sorted(every[[i for _, i in best]], reverse=True), abs=1e-4
-        )
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    st.lists(st.lists(st.integers(3, 20), min_size=1, max_size=5), min_size=4, max_size=40, unique_by=tuple),
-    st.integers(1, 6),
-    st.integers(1, 8),
-    st.sets(st.integers(0, 3), max_size=2),
-)
-def test_the_first_k_are_exact_for_any_titles_width_and_hidden_items(
-    titles: list[list[int]], k: int, width: int, hidden: set[int]
-) -> None:
-    model, answers = small("llama"), [[*title, END] for title in titles]
-    [best] = top_k(read(model, PROMPTS[:1], pad=0), build_tree(answers), k, hidden=[frozenset(hidden)], width=width)
-    every = brute_force(model, PROMPTS[0], answers)
-    every[list(hidden)] = -np.inf
-    expected = np.sort(every)[::-1][: min(k, len(answers) - len(hidden))]
-    assert [score for score, _ in best][: len(expected)] == pytest.approx(expected, abs=1e-4)
-    assert not hidden & {item for _, item in best}
+@given(st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=4), min_size=1, max_size=12), st.integers(1, 6))
+def test_choices_are_what_the_titles_themselves_leave_open(titles: list[list[int]], longest: int) -> None:
+    answers = [(*title, END) for title in titles]
+    for answer, places in choices(build_tree(answers, longest=longest)).items():
+        nexts = [{other[d] for other in answers if other[:d] == answer[:d]} for d in range(len(answer))]
+        assert places == [(d, sorted(tokens)) for d, tokens in enumerate(nexts) if len(tokens) > 1]

@@ -1,0 +1,130 @@
+"""One language arm, ranked: the rule is chosen on validation, then the test queries are read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from transformers import PreTrainedModel
+
+from llmrec.data.larder import Larder
+from llmrec.language.search import recall
+from llmrec.progress import note
+from llmrec.prompts.encoding import Encoder
+from llmrec.rank.fused import mean_metric
+from llmrec.rank.language import LanguageRanker, Search
+from llmrec.rank.letters import LetterRanker
+from llmrec.rank.speed import speed
+from llmrec.rank.titles import TitleRanker
+from llmrec.ranking import write_parquet
+from llmrec.recipe.sections import Recipe
+from llmrec.rng import rng_for
+
+SAMPLE = 64  # queries on which a beam is held against the exact search
+FILES = {
+    "valid": {"uniform": "valid", "two_stage": "valid_two_stage"},
+    "test": {"uniform": "uniform", "two_stage": "two_stage"},
+}
+
+
+def rank_arm(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    larder: Larder,
+    offered: dict[str, dict[str, pl.DataFrame]],
+    recipe: Recipe,
+    *,
+    rule: str,
+    name: str,
+    out: Path,
+) -> dict[str, Any]:
+    """Ranks both folds' candidate tables (`offered[fold][table]`) and the test queries' catalogue; returns a summary.
+
+    Writes <table>.parquet and valid files into `out`, catalogue.parquet where answers are titles, and the scores of
+    the test candidates under every rule into scores/. `rule` is one of the ranker's, or `validation`: the one with the
+    highest primary metric on the validation queries' uniform candidates.
+    """
+    arm, seed, primary = next(iter(recipe.arms)), recipe.seed, recipe.evaluate.primary
+    letters = recipe.answer.style == "letter"
+    ranker: LanguageRanker = (
+        LetterRanker(model, encoder, larder, orders=recipe.answer.orders)
+        if letters
+        else TitleRanker(model, encoder, larder)
+    )
+    valid = ranker.rank(larder.fold("valid"), offered["valid"], words=f"{name}: valid queries")
+    tried = {
+        way: mean_metric(valid.tables["uniform"].ranking(way, ranker=arm, seed=seed), larder.fold("valid"), primary)
+        for way in ranker.rules
+    }
+    if rule not in tried:  # `validation`; and a letter is one token, so that its mean is its sum
+        rule = max(tried, key=lambda way: tried[way])
+    search = None if letters else Search(max(recipe.evaluate.at), _bounded(rule), recipe.answer.beam)
+    queries = larder.fold("test")
+    test = ranker.rank(queries, offered["test"], search=search, words=f"{name}: test queries")
+    for fold, said in (("valid", valid), ("test", test)):
+        for table, scores in said.tables.items():
+            write_parquet(scores.ranking(rule, ranker=arm, seed=seed), out / f"{FILES[fold][table]}.parquet")
+    (out / "scores").mkdir(exist_ok=True)
+    for table, scores in test.tables.items():
+        write_parquet(scores.table(), out / "scores" / f"{table}.parquet")
+    summary: dict[str, Any] = {
+        "rank_by": rule,
+        "validation": {f"{primary} by {way}": value for way, value in tried.items()},
+        "seconds": round(test.seconds, 2),
+        "users_per_second": round(test.queries / max(test.seconds, 1e-9), 2),
+        "tokens_per_query": {kind: round(count / max(1, test.queries), 1) for kind, count in test.tokens.items()},
+    }
+    if isinstance(ranker, LetterRanker):
+        summary["slots"] = {"orders": ranker.orders, **_said(ranker, name)}
+    if search is not None and test.catalogue is not None:
+        write_parquet(test.catalogue.ranking(search.rule, ranker=arm, seed=seed), out / "catalogue.parquet")
+        summary["nodes_per_query"] = test.nodes / max(1, test.queries)
+        summary["search"] = {"rule": search.rule, **_against_exact(ranker, queries, search, seed, name)}
+    return {**summary, **_speed(ranker, queries, offered["test"]["uniform"], search, seed)}
+
+
+def _bounded(rule: str) -> Any:
+    """The rule to search by: a mean, and what a prior is taken off, bound nothing."""
+    return "ghost_free" if rule == "ghost_free" else "sum"
+
+
+def _against_exact(
+    ranker: LanguageRanker, queries: pl.DataFrame, search: Search, seed: int, name: str
+) -> dict[str, Any]:
+    """What a beam finds of the exact list, on a sample of the queries."""
+    if search.width is None:
+        return {}
+    rng = rng_for(seed, "beam")
+    some = queries[sorted(rng.choice(queries.height, min(SAMPLE, queries.height), replace=False).tolist())]
+    exact = Search(search.k, search.rule)
+    lists = [
+        {
+            int(query[0]): [(0.0, int(item)) for item in items]
+            for query, items in zip(said.query, said.item, strict=True)
+        }
+        for said in (ranker.rank(some, {}, search=one).catalogue for one in (search, exact))
+        if said is not None
+    ]
+    share = recall([lists[0][query] for query in lists[1]], list(lists[1].values()))
+    note(f"{name}: a beam of {search.width} finds {share:.1%} of the exact first {search.k} ({some.height} queries)")
+    return {"beam": search.width, "recall": share, "queries": some.height}
+
+
+def _said(ranker: LetterRanker, name: str) -> dict[str, Any]:
+    """Which slots it likes, measured and printed."""
+    slots = ranker.slots.summary()
+    labels, share = ranker.encoder.labels, slots["share"]
+    most, least = (labels[share.index(pick(share))] for pick in (max, min))
+    note(
+        f"{name}: of {slots['slots']} slots {most} is given {max(share):.1%} and {least} {min(share):.1%} on average, "
+        f"whatever stands there; {1 / slots['slots']:.1%} would be even"
+    )
+    return slots
+
+
+def _speed(
+    ranker: LanguageRanker, queries: pl.DataFrame, candidates: pl.DataFrame, search: Search | None, seed: int
+) -> dict[str, Any]:
+    tables = {} if search is not None else {"uniform": candidates}
+    return speed(lambda some: ranker.rank(some, tables, search=search, batch=some.height), queries, seed=seed)
