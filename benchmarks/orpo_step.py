@@ -34,8 +34,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PAD = 0
-
 
 @dataclass(frozen=True)
 class Case:
@@ -147,6 +145,7 @@ def compared(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 def measured(asked: argparse.Namespace, case: Case) -> dict[str, Any]:
     """Steps of one case: the median's seconds, the first step's loss and odds-ratio term, peak memory, and mfu."""
     import torch
+    from shapes import shaped, tuned
     from torch.utils.flop_counter import FlopCounterMode
 
     from llmrec.cli.machine import settle
@@ -154,7 +153,7 @@ def measured(asked: argparse.Namespace, case: Case) -> dict[str, Any]:
     if asked.kept:
         settle()
     torch.set_num_threads(asked.threads)
-    model = weights(asked.model, getattr(torch, case.dtype), kernel=case.kernel)
+    model = tuned(shaped(asked.model, getattr(torch, case.dtype), kernel=case.kernel), asked.model)
     length = case.answer or asked.answer
     draw = torch.Generator().manual_seed(0)
     prompts = torch.randint(10, 5000, (asked.pairs, asked.prompt), generator=draw).tolist()
@@ -189,37 +188,9 @@ def measured(asked: argparse.Namespace, case: Case) -> dict[str, Any]:
     }
 
 
-def weights(name: str, dtype: Any, *, kernel: bool) -> Any:
-    """Random weights of a model's true shapes, with a LoRA adapter that changes something."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, Gemma3TextConfig, Mamba2Config
-
-    from llmrec.language.mamba2 import with_ssd
-
-    if name == "gemma3-270m":
-        config: Any = Gemma3TextConfig(
-            vocab_size=262_144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4,
-            num_key_value_heads=1, head_dim=256, sliding_window=512, query_pre_attn_scalar=256,
-            layer_types=["full_attention" if at % 6 == 5 else "sliding_attention" for at in range(18)],
-        )  # fmt: skip
-        targets = ["q_proj", "v_proj"]
-    else:
-        config = Mamba2Config(
-            vocab_size=50_288, hidden_size=768, num_hidden_layers=24, num_heads=24, head_dim=64, state_size=128,
-            n_groups=1, expand=2, chunk_size=256,
-        )  # fmt: skip
-        targets = ["in_proj"]
-    config.pad_token_id, config.bos_token_id, config.eos_token_id = PAD, 1, 2
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model = with_ssd(model) if kernel else model
-    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules=targets))
-    tuned.train()
-    return tuned
-
-
 def our_side(model: Any, prompts: Any, answers: Any, case: Case) -> Callable[[], Any]:
+    from shapes import PAD
+
     from llmrec.language.examples import Batch
     from llmrec.language.judging import judged
     from llmrec.recipe.sections import Objective
