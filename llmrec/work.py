@@ -170,7 +170,8 @@ def rank_retriever(task: Task, out: Path) -> None:
     n = task.recipe.candidates.two_stage
     if n is not None:
         for fold in ("valid", "test"):
-            best = rank_catalogue(model, larder, larder.fold(fold), n, seed=task.recipe.seed)
+            masked = task.recipe.evaluate.masks
+            best = rank_catalogue(model, larder, larder.fold(fold), n, seed=task.recipe.seed, masked=masked)
             best = best.filter(pl.col("rank") <= n)
             offered = two_stage(best, n, seed=task.recipe.seed)
             write_parquet(offered, out / f"{fold}_candidates.parquet")
@@ -326,7 +327,8 @@ def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
     )
     write_parquet(rank_candidates(scorer, larder, test, _candidates(task, "test"), seed=seed), out / "uniform.parquet")
     began = time.monotonic()
-    best = rank_catalogue(scorer, larder, test, max(task.recipe.evaluate.at), seed=seed)
+    asked = task.recipe.evaluate
+    best = rank_catalogue(scorer, larder, test, max(asked.at), seed=seed, masked=asked.masks)
     seconds = time.monotonic() - began
     write_parquet(best, out / "catalogue.parquet")
     summary = {"seconds": round(seconds, 3), "users_per_second": round(test.height / max(seconds, 1e-9), 1)}
