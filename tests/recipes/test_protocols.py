@@ -26,6 +26,7 @@ RECIPE = """\
 name: {name}
 protocol: {name}
 data: {{path: cinema.csv, columns: {{title: title}}}}
+candidates: {{two_stage: 20}}
 retriever: {{layers: 1, d_model: 8, headdim: 8, epochs: 1}}
 model: {{name: none}}
 objective: null
@@ -141,6 +142,16 @@ def test_the_retriever_s_first_twenty_are_reranked_and_no_target_is_put_in(runs:
     of = {table: tables[table]["rankers"]["retriever"] for table in ("two_stage", "catalogue")}
     assert of["two_stage"]["hit@10"]["mean"] == of["catalogue"]["hit@10"]["mean"]
     assert of["two_stage"][f"hit@{FILMS}"]["mean"] == held.height / PEOPLE
+
+
+@pytest.mark.parametrize("name", ["sasrec-loo", "recbole-loo"])
+def test_what_is_reranked_is_what_the_retriever_lists_under_the_protocol(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    first = run.ranking("retriever", "catalogue").filter(pl.col("rank") <= 20)
+    assert run.ranking("retriever", "two_stage").select("query", "item").equals(first.select("query", "item"))
+    offered = pl.read_parquet(run.folder / "rankings/retriever/test_candidates.parquet")
+    listed = offered.select("query", pl.col("items").alias("item")).explode("item")
+    assert (run.seen(listed) > 0) == (name == "recbole-loo")
 
 
 def test_one_in_twenty_is_the_target_and_only_the_first_counts(runs: dict[str, Run]) -> None:
