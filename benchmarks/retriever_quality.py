@@ -1,12 +1,14 @@
 """How well the retriever ranks the whole catalogue, on the files and by the protocol of published tables.
 
-    python benchmarks/retriever_quality.py --dataset ml-1m|beauty|ml-latest-small [--protocol sasrec-loo] [--seeds 3]
-        [--data ../shared/data] [--out DIR] [--valid-only] [key=value ...]
+    python benchmarks/retriever_quality.py --dataset ml-1m|beauty|ml-latest-small
+        [--protocol sasrec-loo|recbole-loo] [--seeds 3] [--data ../shared/data] [--out DIR] [--valid-only]
+        [key=value ...]
 
-`sasrec-loo`: each user's last item is the test target, the one before it the validation target, and what came before is
-fitted on. All items are ranked but those of the user's history. The weights are those of the best epoch on validation;
-test is asked once, after that. `key=value` changes a setting of the retriever. With `--valid-only` test is not looked
-at: that is how settings are chosen. Fits are checkpointed under `--out` and go on from there.
+Each user's last item is the test target, the one before it the validation target, and what came before is fitted on.
+`sasrec-loo` ranks all items but those of the user's history, `recbole-loo` those too (docs/protocols.md). The weights
+are those of the best epoch on validation, seen items left out in both; test is asked once, after that. `key=value`
+changes a setting of the retriever. With `--valid-only` test is not looked at: that is how settings are chosen. Fits are
+checkpointed under `--out` and go on from there.
 
 The other side is the window of decayed transitions (`llmrec.rank.floors.Transitions`), which learns nothing. The last
 line is one JSON object; with several seeds its metrics are means, and `of_seeds` has each.
@@ -28,6 +30,7 @@ import torch
 
 from llmrec.metrics import hit, mrr, ndcg
 from llmrec.rank.floors import Transitions
+from llmrec.recipe.presets import PRESETS
 from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever.fit import Asked, fit, places
 
@@ -78,16 +81,16 @@ def histories(dataset: str, data: Path) -> tuple[list[np.ndarray], int]:
     return np.split(codes, found.list.len().to_numpy().cumsum()[:-1]), len(items)
 
 
-def judged(score: Callable[..., np.ndarray], asked: Asked) -> dict[str, float]:
-    """HR, NDCG and MRR at 10 of the targets among all items but those seen; ties count as the mean of their places."""
-    where = places(score, asked)
+def judged(score: Callable[..., np.ndarray], asked: Asked, protocol: str) -> dict[str, float]:
+    """HR, NDCG and MRR at 10 of the targets among all items that the protocol ranks; ties count as their mean place."""
+    where = places(score, asked, masked=PRESETS[protocol].fixed["evaluate"]["seen"] == "masked")
     return {f"{name}@{K}": float(gain(*where, K).mean()) for name, gain in (("hr", hit), ("ndcg", ndcg), ("mrr", mrr))}
 
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--dataset", choices=DATASETS, required=True)
-    ask.add_argument("--protocol", choices=["sasrec-loo"], default="sasrec-loo")
+    ask.add_argument("--protocol", choices=["sasrec-loo", "recbole-loo"], default="sasrec-loo")
     ask.add_argument("--data", type=Path, default=Path("../shared/data"))
     ask.add_argument("--seeds", type=int, default=1)
     ask.add_argument("--seed", type=int, default=7, help="the first")
@@ -112,7 +115,7 @@ def main() -> None:
         log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         best = max(log, key=lambda line: line["ndcg@10"])
         one = {
-            **({} if args.valid_only else judged(model.scores, test)),
+            **({} if args.valid_only else judged(model.scores, test, args.protocol)),
             "valid_ndcg@10": best["ndcg@10"],
             "epochs": len(log),
             "best_epoch": best["epoch"],
@@ -124,9 +127,8 @@ def main() -> None:
         found.append(one)
     floor = Transitions.count(training, n_items)
     answer = {key: round(statistics.fmean(one[key] for one in found), 5) for key in found[0]}
-    answer |= {
-        f"floor_{key}": round(v, 5) for key, v in judged(floor.scores, held if args.valid_only else test).items()
-    }
+    of_floor = judged(floor.scores, held if args.valid_only else test, args.protocol)
+    answer |= {f"floor_{key}": round(value, 5) for key, value in of_floor.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     answer |= {"dataset": args.dataset, "protocol": args.protocol, "seeds": args.seeds, "peak_rss_gb": round(peak, 2)}
     answer |= {"threads": torch.get_num_threads(), "of_seeds": found}

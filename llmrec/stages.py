@@ -111,7 +111,7 @@ def _rankings(task: Task, read: Any) -> list[Stage]:
     """A stage a ranker: floors, retriever, language arms, fused."""
     recipe = task.recipe
     asked, stages = recipe.evaluate.rankers, []
-    depth = {"depth": max(recipe.evaluate.at), "two_stage": recipe.candidates.two_stage}
+    depth = {"depth": max(recipe.evaluate.at), "two_stage": recipe.candidates.two_stage, "seen": recipe.evaluate.seen}
     base = ("prepare", "candidates")
     for floor in ("popularity", "recent", "transitions"):
         if floor in asked:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from llmrec.candidates.negatives import negatives
-from llmrec.candidates.two_stage import two_stage
+from llmrec.candidates.two_stage import completed, two_stage
 from llmrec.candidates.uniform import uniform
 from llmrec.columns import KEY, QUERY, USER
 from llmrec.data import larder as larders
@@ -170,7 +170,8 @@ def rank_retriever(task: Task, out: Path) -> None:
     n = task.recipe.candidates.two_stage
     if n is not None:
         for fold in ("valid", "test"):
-            best = rank_catalogue(model, larder, larder.fold(fold), n, seed=task.recipe.seed)
+            masked = task.recipe.evaluate.masks
+            best = rank_catalogue(model, larder, larder.fold(fold), n, seed=task.recipe.seed, masked=masked)
             best = best.filter(pl.col("rank") <= n)
             offered = two_stage(best, n, seed=task.recipe.seed)
             write_parquet(offered, out / f"{fold}_candidates.parquet")
@@ -219,8 +220,9 @@ def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
         language, retriever = (read_ranking(side / f"{table}.parquet") for side in sides)
         mixed = fused(language, retriever, weight, seed=recipe.seed)
         write_parquet(mixed, out / f"{table}.parquet")
-        if table == "two_stage":  # beyond the retriever's first n nothing is ranked: a target there is a miss
-            write_parquet(mixed, out / "catalogue.parquet")
+        if table == "two_stage":  # beyond its first n the retriever's own order stands
+            rest = read_ranking(sides[1] / "catalogue.parquet")
+            write_parquet(completed(mixed, rest, seed=recipe.seed), out / "catalogue.parquet")
         summary[table] = {"weight_of_language": weight, "validation": values}
     write_json(summary, out / "summary.json")
 
@@ -293,20 +295,21 @@ def _rank_scorer(task: Task, larder: Larder, scorer: Any, out: Path) -> None:
     from llmrec.rank.scorer import rank_candidates, rank_catalogue
     from llmrec.rank.speed import speed
 
-    seed, test, k = task.recipe.seed, larder.fold("test"), max(task.recipe.evaluate.at)
+    asked = task.recipe.evaluate
+    seed, test, k, masked = task.recipe.seed, larder.fold("test"), max(asked.at), asked.masks
     write_parquet(
         rank_candidates(scorer, larder, larder.fold("valid"), _candidates(task, "valid"), seed=seed),
         out / "valid.parquet",
     )
     write_parquet(rank_candidates(scorer, larder, test, _candidates(task, "test"), seed=seed), out / "uniform.parquet")
     began = time.monotonic()
-    best = rank_catalogue(scorer, larder, test, k, seed=seed)
+    best = rank_catalogue(scorer, larder, test, k, seed=seed, masked=masked)
     seconds = time.monotonic() - began
     write_parquet(best, out / "catalogue.parquet")
     summary: dict[str, Any] = {
         "seconds": round(seconds, 3),
         "users_per_second": round(test.height / max(seconds, 1e-9), 1),
-        **speed(lambda some: rank_catalogue(scorer, larder, some, k, seed=seed), test, seed=seed),
+        **speed(lambda some: rank_catalogue(scorer, larder, some, k, seed=seed, masked=masked), test, seed=seed),
     }
     if hasattr(scorer, "parameters"):
         weights = list(scorer.parameters())

@@ -153,6 +153,15 @@ class TestWhatChangesWhat:
         after = changed(reads(tmp_path), reads(tmp_path, evaluate={"at": [1, 10, 50]}))
         assert after == [f"rankings/{r}" for r in [*EVERYBODY[:4], "orpo", "fused"]] + ["evaluate"]
 
+    def test_whether_seen_items_are_ranked(self, tmp_path: Path) -> None:
+        after = changed(reads(tmp_path), reads(tmp_path, evaluate={"seen": "ranked"}))
+        assert after == [name for name in reads(tmp_path) if name.startswith("rankings/")] + ["evaluate"]
+
+    def test_a_protocol_by_what_it_says_and_not_by_its_name(self, tmp_path: Path) -> None:
+        assert changed(reads(tmp_path), reads(tmp_path, protocol="time")) == []
+        two, after = reads(tmp_path, protocol="sasrec-loo"), reads(tmp_path, protocol="recbole-loo")
+        assert changed(two, after) == [name for name in two if name.startswith("rankings/")] + ["evaluate"]
+
     def test_the_step_size_of_one_arm(self, tmp_path: Path) -> None:
         arms: dict[str, Any] = {"a": {}, "b": {}}
         after = reads(tmp_path, arms={**arms, "b": {"train": {"learning_rate": 1e-3}}})

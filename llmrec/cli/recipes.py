@@ -1,8 +1,9 @@
-"""`llmrec recipes ls | show | copy | check | schema`."""
+"""`llmrec recipes ls | show | copy | check | protocols | schema`."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,17 @@ def check(paths: PATHS) -> None:
         faults += len(found)
     if faults:
         raise typer.Exit(2)
+
+
+@app.command()
+def protocols(as_json: JSON = False) -> None:
+    """List the protocols that a recipe may name: what each asks, and what its numbers hide."""
+    from llmrec.recipe.presets import PRESETS
+
+    if as_json:
+        typer.echo(json.dumps({name: asdict(preset) for name, preset in PRESETS.items()}, ensure_ascii=False))
+    else:
+        shown(["protocol", "asks", "hides"], [(name, one.about, one.hides) for name, one in PRESETS.items()])
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def rank_arm(
     }
     if rule not in tried:  # `validation`; and a letter is one token, so that its mean is its sum
         rule = max(tried, key=lambda way: tried[way])
-    search = None if letters else Search(max(recipe.evaluate.at), _bounded(rule), recipe.answer.beam)
+    asked = recipe.evaluate
+    search = None if letters else Search(max(asked.at), _bounded(rule), recipe.answer.beam, asked.masks)
     queries = larder.fold("test")
     test = ranker.rank(queries, offered["test"], search=search, words=f"{name}: test queries")
     for fold, said in (("valid", valid), ("test", test)):
@@ -97,7 +99,7 @@ def _against_exact(
         return {}
     rng = rng_for(seed, "beam")
     some = queries[sorted(rng.choice(queries.height, min(SAMPLE, queries.height), replace=False).tolist())]
-    exact = Search(search.k, search.rule)
+    exact = replace(search, width=None)
     lists = [
         {
             int(query[0]): [(0.0, int(item)) for item in items]

@@ -34,11 +34,15 @@ Lists = dict[str, list[list[int]]]  # candidate table -> each query's candidates
 
 @dataclass(frozen=True)
 class Search:
-    """How the catalogue is ranked: its first `k`, under a rule, exactly or with a beam of `width`."""
+    """How the catalogue is ranked: its first `k`, under a rule, exactly or with a beam of `width`.
+
+    What the user has seen is left out where it is `masked`.
+    """
 
     k: int
     rule: Rule = "sum"
     width: int | None = None
+    masked: bool = True
 
 
 @dataclass

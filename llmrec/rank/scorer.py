@@ -46,8 +46,10 @@ class Scorer(Protocol):
 class Searcher(Scorer, Protocol):
     """A scorer that finds the best of a catalogue without scoring all of it for all at once."""
 
-    def best(self, contexts: Sequence[np.ndarray], k: int, times: Sequence[np.ndarray] | None = None) -> Found:
-        """The first `k` items after each context and whatever ties with the k-th, the context's own left out."""
+    def best(
+        self, contexts: Sequence[np.ndarray], k: int, times: Sequence[np.ndarray] | None = None, *, masked: bool = True
+    ) -> Found:
+        """The first `k` items after each context, its own left out where `masked`, and whatever ties with the k-th."""
 
 
 def rank_candidates(
@@ -74,21 +76,25 @@ def rank_candidates(
     return _table(parts, scorer.name, seed)
 
 
-def rank_catalogue(scorer: Scorer, larder: Larder, queries: pl.DataFrame, k: int, *, seed: int) -> pl.DataFrame:
-    """The first `k` items of the whole catalogue and whatever ties with the k-th, seen items left out.
+def rank_catalogue(
+    scorer: Scorer, larder: Larder, queries: pl.DataFrame, k: int, *, seed: int, masked: bool = True
+) -> pl.DataFrame:
+    """The first `k` items of the whole catalogue, seen ones left out where `masked`, and whatever ties with the k-th.
 
-    Seen are the items of the query's context. A ranking shorter than k means that fewer items were left unseen.
-    Reads `query, user, position, time` of the queries. Raises RankingFault when a score is not finite.
+    Seen are the items of the query's context; not masked, they are ranked like any other. A ranking shorter than k says
+    that fewer items were left. Reads `query, user, position, time` of the queries. Raises RankingFault when a score is
+    not finite.
     """
     parts = []
     if isinstance(scorer, Searcher):
         for part, contexts, times in _asked(scorer, larder, queries, SEARCHED):
-            found = scorer.best(contexts, k, times)
+            found = scorer.best(contexts, k, times, masked=masked)
             parts.append((part[QUERY].to_numpy()[found.rows], found.items, found.scores))
         return _table(parts, scorer.name, seed)
     for part, contexts, scores in _batches(scorer, larder, queries):
-        seen = np.repeat(np.arange(len(contexts)), [len(c) for c in contexts])
-        scores[seen, np.concatenate(contexts)] = -np.inf
+        if masked:
+            seen = np.repeat(np.arange(len(contexts)), [len(c) for c in contexts])
+            scores[seen, np.concatenate(contexts)] = -np.inf
         rows, items = np.nonzero(first_and_tied(scores, k))
         parts.append((part[QUERY].to_numpy()[rows], items, scores[rows, items]))
     return _table(parts, scorer.name, seed)

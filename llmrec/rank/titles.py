@@ -58,7 +58,7 @@ class TitleRanker(LanguageRanker):
             for name, scores in into.tables.items():
                 self._score(state, [ids[i] for i in some], [lists[name][i] for i in some], scores)
             if search is not None and into.catalogue is not None:
-                seen = [frozenset(contexts[i].tolist()) for i in some]
+                seen = [frozenset(contexts[i].tolist() if search.masked else ()) for i in some]
                 for i, best in zip(some, self._search(state, search, seen, into), strict=True):
                     by: dict[str, list[float]] = {search.rule: [number for number, _ in best]}
                     into.catalogue.add(ids[i], [item for _, item in best], by)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llmrec.recipe import borrowed
+from llmrec.recipe.presets import contradictions
 from llmrec.recipe.sections import SHARES_FOLDERS, Arm, Model, Objective, Recipe, Settings, is_taken, shares_folders
 from llmrec.recipe.source import Key
 from llmrec.recipe.words import SWITCH, WORD, found, near, one_of, typed
@@ -33,6 +34,7 @@ PATTERNS = {
 def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
     """Every fault of a recipe read as plain values: (key path, words). Nothing is raised."""
     faults = _validated(Recipe, values)
+    faults += contradictions(values)
     faults += _borrowed(values, ())
     arms = values.get("arms")
     for name, arm in arms.items() if isinstance(arms, dict) else ():
@@ -97,7 +99,7 @@ def _arm(values: dict[str, Any], arm: dict[str, Any], key: Key) -> Iterator[tupl
 def _worded(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
     for fault in error.errors(include_url=False):
         key: Key = tuple(part for part in fault["loc"] if part != "[key]")
-        if fault["type"] == "arms" or (
+        if fault["type"] in ("arms", "protocol") or (
             model is Recipe and key in (("train",), ("lora",)) and fault["type"] == "value_error"
         ):
             continue  # told field by field

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from llmrec.recipe.borrowed import check_lora, check_train
+from llmrec.recipe.presets import Protocol, contradictions, folded
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Mapping = dict[str, Any]
@@ -348,6 +349,8 @@ class Evaluate(Settings):
     """Depths of HR, NDCG and MRR."""
     primary: Annotated[str, Field(pattern=r"^(hit|ndcg|mrr)@\d+$")] = "ndcg@10"
     """The one metric that decides."""
+    seen: Literal["masked", "ranked"] = "masked"
+    """In rankings of the catalogue, items of the user's history are left out, or ranked like any other."""
     rankers: list[Literal["popularity", "recent", "transitions", "retriever", "language", "fused"]] = [
         "popularity", "recent", "transitions", "retriever", "language", "fused",
     ]  # fmt: skip
@@ -361,6 +364,11 @@ class Evaluate(Settings):
         if "fused" in self.rankers and missing:
             raise ValueError(f"rankers has fused, which mixes retriever and language, without {' and '.join(missing)}")
         return self
+
+    @property
+    def masks(self) -> bool:
+        """Whether rankings of the catalogue leave out what the user has seen."""
+        return self.seen == "masked"
 
     @model_validator(mode="after")
     def primary_is_measured(self) -> Evaluate:
@@ -406,6 +414,8 @@ class Recipe(Settings):
     seeds: PositiveInt = 1
     """How many times each arm is trained, with seeds `seed`, `seed + 1`, ..."""
     data: Data
+    protocol: Protocol | None = None
+    """A published way to ask, by name, with its `split`, `candidates` and `evaluate`; null: as these say (`time`)."""
     split: Split = Split()
     retriever: Retriever = Retriever()
     candidates: Candidates = Candidates()
@@ -422,6 +432,18 @@ class Recipe(Settings):
     arms: dict[Name, Arm] = {"orpo": Arm()}
     """Named variants of model, lora, objective and train; all meet in one report."""
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="before")
+    @classmethod
+    def the_protocol_s_fields(cls, values: Any) -> Any:
+        """What the protocol says where the recipe does not."""
+        return folded(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def the_protocol_is_kept(self) -> Recipe:
+        for key, words in contradictions(self.model_dump()):
+            raise PydanticCustomError("protocol", f"{'.'.join(key)}: {words}")
+        return self
 
     @model_validator(mode="after")
     def arms_hold(self) -> Recipe:

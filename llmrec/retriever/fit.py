@@ -106,10 +106,10 @@ def validate(model: Retriever, asked: Asked) -> float:
     return float(ndcg(*places(model.scores, asked), DEPTH).mean())
 
 
-def places(score: Callable[..., np.ndarray], asked: Asked) -> tuple[np.ndarray, np.ndarray]:
+def places(score: Callable[..., np.ndarray], asked: Asked, *, masked: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """How many items each target's score lies below, and how many it equals, itself included: two arrays of counts.
 
-    The items of each context are left out. `score` gives rows of scores of contexts and their times.
+    Where `masked`, the items of each context are left out. `score` gives rows of scores of contexts and their times.
     """
     targets, above, tied = np.asarray(asked.targets), [], []
     for start in range(0, len(targets), 1024):
@@ -117,9 +117,10 @@ def places(score: Callable[..., np.ndarray], asked: Asked) -> tuple[np.ndarray, 
         some, target = asked.contexts[cut], targets[cut, None]
         scores = np.array(score(some, asked.times and asked.times[cut]))
         wanted = np.take_along_axis(scores, target, 1)
-        rows = np.repeat(np.arange(len(some)), [len(c) for c in some])
-        scores[rows, np.concatenate(some)] = -np.inf
-        np.put_along_axis(scores, target, wanted, 1)  # a target seen before is still asked for
+        if masked:
+            rows = np.repeat(np.arange(len(some)), [len(c) for c in some])
+            scores[rows, np.concatenate(some)] = -np.inf
+            np.put_along_axis(scores, target, wanted, 1)  # a target seen before is still asked for
         above.append((scores > wanted).sum(1))
         tied.append((scores == wanted).sum(1))
     return np.concatenate(above), np.concatenate(tied)

@@ -42,14 +42,20 @@ class Retriever(Saved):
         return self._scored(self.vectors(contexts, times))
 
     def best(
-        self, contexts: Sequence[np.ndarray], k: int, times: Times = None, *, index: Approximate | None = None
+        self,
+        contexts: Sequence[np.ndarray],
+        k: int,
+        times: Times = None,
+        *,
+        masked: bool = True,
+        index: Approximate | None = None,
     ) -> Found:
-        """The first `k` items after each history and whatever ties with the k-th, the history's own left out.
+        """The first `k` items after each history, its own left out where `masked`, and whatever ties with the k-th.
 
         Exact, and never b x v at once; or what an `index` of these weights finds. Raises ModelFault as `vectors`, and
         on an index of other weights.
         """
-        return self._best(self.vectors(contexts, times), k, contexts, index)
+        return self._best(self.vectors(contexts, times), k, contexts if masked else None, index)
 
     @torch.no_grad()
     def vectors(self, contexts: Sequence[np.ndarray], times: Times = None) -> Tensor:
@@ -146,7 +152,7 @@ class Retriever(Saved):
                 scores = scores + self.item_bias
             return np.asarray(scores.float().cpu().numpy())
 
-    def _best(self, vectors: Tensor, k: int, seen: Sequence[np.ndarray], index: Approximate | None) -> Found:
+    def _best(self, vectors: Tensor, k: int, seen: Sequence[np.ndarray] | None, index: Approximate | None) -> Found:
         with torch.no_grad():
             if index is not None:
                 if index.model != self.fingerprint:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from llmrec.cli import app
 from llmrec.cli.stages import STAGES
+from llmrec.recipe.presets import PRESETS
 from llmrec.recommend import Recommendation
 
 RUNNER = CliRunner()
@@ -83,6 +84,13 @@ class TestRecipes:
         assert done.exit_code == 2
         assert done.stdout == f"{recipe}: holds\n"
         assert len(done.stderr.splitlines()) == 2
+
+    def test_protocols_are_listed_with_what_they_hide(self) -> None:
+        lines = RUNNER.invoke(app, ["recipes", "protocols"]).stdout.splitlines()
+        assert [line.split("\t")[0] for line in lines] == list(PRESETS)
+        said = json.loads(RUNNER.invoke(app, ["recipes", "protocols", "--json"]).stdout)
+        assert said["recbole-loo"]["fixed"] == {"split": {"method": "last"}, "evaluate": {"seen": "ranked"}}
+        assert said["recbole-loo"]["hides"] == lines[2].split("\t")[2]
 
     def test_schema_is_json(self) -> None:
         assert "properties" in json.loads(RUNNER.invoke(app, ["recipes", "schema"]).stdout)

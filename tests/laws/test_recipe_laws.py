@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llmrec.errors import RecipeFault
 from llmrec.recipe.loader import dump_recipe, load_recipe
+from llmrec.recipe.presets import PRESETS
 from llmrec.recipe.sections import Recipe
 
 NAMES = st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,20}\Z")
@@ -53,6 +54,7 @@ RECIPES = st.fixed_dictionaries(
     },
     optional={
         "seed": st.integers(0, 2**32 - 1),
+        "protocol": st.none() | st.sampled_from(list(PRESETS)),
         "split": st.fixed_dictionaries({}, optional={"quantile": st.floats(0.01, 0.99)}),
         "pairs": st.fixed_dictionaries({"from": st.just({"uniform": 0.1, "popular": 3})}),
         "objective": st.none() | st.fixed_dictionaries({}, optional={"beta": st.floats(0, 10)}),

@@ -48,6 +48,13 @@ def test_the_catalogue_is_listed_without_what_the_reader_has_seen() -> None:
     assert lists(ranking) == {100: [2, 4, 3], 101: [0, 2, 1]}
 
 
+def test_or_with_it_where_nothing_is_masked() -> None:
+    scorer = Librarian([5, 1, 4, 2, 3, 0])
+    assert lists(rank_catalogue(scorer, TWO, TWO.queries, k=3, seed=7, masked=False)) == {
+        100: [0, 2, 4], 101: [0, 2, 4],
+    }  # fmt: skip
+
+
 def test_whatever_ties_with_the_kth_is_listed_too() -> None:
     ranking = rank_catalogue(Librarian([1, 9, 2, 2, 2, 0]), TWO, TWO.queries.head(1), k=1, seed=7)
     assert sorted(ranking["item"]) == [2, 3, 4]

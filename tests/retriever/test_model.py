@@ -72,10 +72,11 @@ def test_a_score_is_what_the_last_position_expects(model: Retriever) -> None:
 def test_the_best_are_those_of_the_highest_scores(model: Retriever) -> None:
     contexts = arrays([[3, 1, 4], [1], [5, 9, 2, 6]])
     scores = model.scores(contexts)
-    found = model.best(contexts, 7)
+    found, everything = model.best(contexts, 7), model.best(contexts, 7, masked=False)
     for row, context in enumerate(contexts):
-        scores[row, context] = -np.inf
-        assert found.items[found.rows == row].tolist() == np.argsort(-scores[row], kind="stable")[:7].tolist()
+        best = np.argsort(-scores[row], kind="stable")
+        assert everything.items[everything.rows == row].tolist() == best[:7].tolist()
+        assert found.items[found.rows == row].tolist() == [item for item in best if item not in context][:7]
 
 
 @every_kind
