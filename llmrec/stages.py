@@ -124,14 +124,17 @@ def _rankings(task: Task, read: Any) -> list[Stage]:
             Stage("rankings/retriever", "rank", {**read(), **depth}, needs, partial(work.rank_retriever, task))
         )
     if "language" in asked:
-        for one in task.arms:
+        ranked = [(one.name, one, False) for one in task.arms]
+        ranked += [("shuffled_titles", task.control, True)] if "shuffled_titles" in asked else []
+        for name, one, shuffled in ranked:
             arm = known_by_content(one.recipe, task.here)
             reads = {**read("prompt", "answer"), "model": arm["model"], "rule": work.rule_of(task, one)}
-            reads |= {"primary": recipe.evaluate.primary, **depth}
+            reads |= {"primary": recipe.evaluate.primary, **depth, **({"shuffled": True} if shuffled else {})}
             adapter = (f"train/{one.name}",) if one.recipe.objective is not None else ()
             pool = ("rankings/retriever",) if task.reranks else ()
             needs = (*base, *one.built, *adapter, *pool)
-            stages.append(Stage(f"rankings/{one.name}", "rank", reads, needs, partial(work.rank_language, task, one)))
+            does = partial(work.rank_language, task, one, shuffled=shuffled)
+            stages.append(Stage(f"rankings/{name}", "rank", reads, needs, does))
     if "fused" in asked:
         for name, one in task.fused.items():
             needs = ("prepare", "rankings/retriever", f"rankings/{one.name}")

@@ -81,6 +81,12 @@ class Task:
         ones = [one for one in self.arms if one.arm == last]
         return {one.name.replace(last, "fused", 1): one for one in ones}
 
+    @property
+    def control(self) -> ArmRun:
+        """The arm whose titles are dealt anew: the last one, its first seed."""
+        last = list(self.recipe.arms)[-1]
+        return next(one for one in self.arms if one.arm == last)
+
     def larder(self) -> Larder:
         """What `prepare` wrote."""
         return Larder.read(self.run.path("prepare"))

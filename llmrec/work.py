@@ -178,12 +178,13 @@ def rank_retriever(task: Task, out: Path) -> None:
             write_parquet(best, out / ("two_stage.parquet" if fold == "test" else "valid_two_stage.parquet"))
 
 
-def rank_language(task: Task, one: ArmRun, out: Path) -> None:
-    """Ranks with a language arm; how answers become scores may be left to the validation queries."""
+def rank_language(task: Task, one: ArmRun, out: Path, *, shuffled: bool = False) -> None:
+    """Ranks with a language arm, or its control; how answers become scores may be left to the validation queries."""
     from llmrec.language.load import load_model, refuse_strangers
     from llmrec.rank.arm import rank_arm
 
     larder, recipe = task.larder(), one.recipe
+    larder = larder.shuffled(recipe.seed) if shuffled else larder
     encoder = task.encoder(recipe, larder)
     model = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
     refuse_strangers(encoder.tokenizer, model)
@@ -199,7 +200,10 @@ def rank_language(task: Task, one: ArmRun, out: Path) -> None:
             recipe.answer.style == "title" or (recipe.candidates.two_stage or 0) <= len(encoder.labels)
         ):
             offered[fold]["two_stage"] = read_table(task.run.path("rankings/retriever") / f"{fold}_candidates.parquet")
-    summary = rank_arm(model, encoder, larder, offered, recipe, rule=rule_of(task, one), name=one.name, out=out)
+    ranker, words = ("shuffled_titles",) * 2 if shuffled else (one.arm, one.name)
+    summary = rank_arm(
+        model, encoder, larder, offered, recipe, rule=rule_of(task, one), words=words, ranker=ranker, out=out
+    )
     write_json({**summary, **size}, out / "summary.json")
 
 
@@ -333,6 +337,8 @@ def _rankers(task: Task) -> dict[str, list[str]]:
     if "language" in asked:
         for one in task.arms:
             found.setdefault(one.arm, []).append(one.name)
+    if "shuffled_titles" in asked:
+        found["shuffled_titles"] = ["shuffled_titles"]
     if "fused" in asked:
         found["fused"] = list(task.fused)
     return found

@@ -263,3 +263,14 @@ def test_tuned_and_untuned_arms_are_scored_by_one_rule(tmp_path: Path, asked: st
     recipe = Recipe.model_validate({**values, "arms": {"before": {"objective": None}, "orpo": {}}})
     task = Task(recipe, tmp_path, Run(tmp_path))
     assert [work.rule_of(task, one) for one in task.arms] == [rule, rule]
+
+
+def test_a_control_ranks_with_the_last_arm_and_dealt_titles(tmp_path: Path) -> None:
+    rankers = ["retriever", "language", "shuffled_titles"]
+    asked = task(tmp_path, arms={"before": {"objective": None}, "orpo": {}}, evaluate={"rankers": rankers}, seeds=2)
+    [stage] = [stage for stage in plan(asked) if stage.name == "rankings/shuffled_titles"]
+    assert "train/orpo-s7" in stage.needs
+    [arm] = [stage for stage in plan(asked) if stage.name == "rankings/orpo-s7"]
+    assert stage.reads != arm.reads
+    assert "rankings/shuffled_titles" in plan(asked)[-2].needs
+    assert work._rankers(asked)["shuffled_titles"] == ["shuffled_titles"]

@@ -28,6 +28,7 @@ from llmrec.errors import DataFault, RunFault
 from llmrec.progress import note
 from llmrec.ranking import QUERIES_SCHEMA, read_table, write_parquet
 from llmrec.recipe import sections
+from llmrec.rng import rng_for
 
 TABLES = ("histories", "catalogue", "queries", "users")
 A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in the unit that the data's times count
@@ -51,6 +52,12 @@ class Larder:
     def texts(self) -> list[str]:
         """How each item reads, by code."""
         return [str(text) for text in self.catalogue[TEXT]]
+
+    def shuffled(self, seed: int) -> Larder:
+        """The same, the texts dealt anew among the items: who did what stays, only not what it is called."""
+        order = rng_for(seed, "shuffled titles").permutation(self.n_items)
+        texts = self.catalogue[TEXT].gather(order)
+        return Larder(self.histories, self.catalogue.with_columns(texts), self.queries, self.users)
 
     @cached_property
     def _flat(self) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import polars as pl
 from transformers import PreTrainedModel
 
 from llmrec.data.larder import Larder
+from llmrec.errors import RankingFault
 from llmrec.language.search import recall
 from llmrec.progress import note
 from llmrec.prompts.encoding import Encoder
@@ -37,36 +38,37 @@ def rank_arm(
     recipe: Recipe,
     *,
     rule: str,
-    name: str,
+    words: str,
+    ranker: str,
     out: Path,
 ) -> dict[str, Any]:
     """Ranks both folds' candidate tables (`offered[fold][table]`) and the test queries' catalogue; returns a summary.
 
     Writes <table>.parquet and valid files into `out`, catalogue.parquet where answers are titles, and the scores of
     the test candidates under every rule into scores/. `rule` is one of the ranker's, or `validation`: the one with the
-    highest primary metric on the validation queries' uniform candidates.
+    highest primary metric on the validation queries' uniform candidates. `words` stand beside progress; `ranker` is
+    who the tables say has ranked.
     """
-    arm, seed, primary = next(iter(recipe.arms)), recipe.seed, recipe.evaluate.primary
+    seed, primary = recipe.seed, recipe.evaluate.primary
     letters = recipe.answer.style == "letter"
-    ranker: LanguageRanker = (
+    judge: LanguageRanker = (
         LetterRanker(model, encoder, larder, orders=recipe.answer.orders)
         if letters
         else TitleRanker(model, encoder, larder)
     )
-    valid = ranker.rank(larder.fold("valid"), offered["valid"], words=f"{name}: valid queries")
+    valid = judge.rank(larder.fold("valid"), offered["valid"], words=f"{words}: valid queries")
     tried = {
-        way: mean_metric(valid.tables["uniform"].ranking(way, ranker=arm, seed=seed), larder.fold("valid"), primary)
-        for way in ranker.rules
+        way: mean_metric(valid.tables["uniform"].ranking(way, ranker=ranker, seed=seed), larder.fold("valid"), primary)
+        for way in judge.rules
     }
-    if rule not in tried:  # `validation`; and a letter is one token, so that its mean is its sum
-        rule = max(tried, key=lambda way: tried[way])
+    rule = _chosen(rule, tried, letters=letters)
     asked = recipe.evaluate
     search = None if letters else Search(max(asked.at), _bounded(rule), recipe.answer.beam, asked.masks)
     queries = larder.fold("test")
-    test = ranker.rank(queries, offered["test"], search=search, words=f"{name}: test queries")
+    test = judge.rank(queries, offered["test"], search=search, words=f"{words}: test queries")
     for fold, said in (("valid", valid), ("test", test)):
         for table, scores in said.tables.items():
-            write_parquet(scores.ranking(rule, ranker=arm, seed=seed), out / f"{FILES[fold][table]}.parquet")
+            write_parquet(scores.ranking(rule, ranker=ranker, seed=seed), out / f"{FILES[fold][table]}.parquet")
     (out / "scores").mkdir(exist_ok=True)
     for table, scores in test.tables.items():
         write_parquet(scores.table(), out / "scores" / f"{table}.parquet")
@@ -77,13 +79,26 @@ def rank_arm(
         "users_per_second": round(test.queries / max(test.seconds, 1e-9), 2),
         "tokens_per_query": {kind: round(count / max(1, test.queries), 1) for kind, count in test.tokens.items()},
     }
-    if isinstance(ranker, LetterRanker):
-        summary["slots"] = {"orders": ranker.orders, **_said(ranker, name)}
+    if isinstance(judge, LetterRanker):
+        summary["slots"] = {"orders": judge.orders, **_said(judge, words)}
     if search is not None and test.catalogue is not None:
-        write_parquet(test.catalogue.ranking(search.rule, ranker=arm, seed=seed), out / "catalogue.parquet")
+        write_parquet(test.catalogue.ranking(search.rule, ranker=ranker, seed=seed), out / "catalogue.parquet")
         summary["nodes_per_query"] = test.nodes / max(1, test.queries)
-        summary["search"] = {"rule": search.rule, **_against_exact(ranker, queries, search, seed, name)}
-    return {**summary, **_speed(ranker, queries, offered["test"]["uniform"], search, seed)}
+        summary["search"] = {"rule": search.rule, **_against_exact(judge, queries, search, seed, words)}
+    return {**summary, **_speed(judge, queries, offered["test"]["uniform"], search, seed)}
+
+
+def _chosen(rule: str, tried: dict[str, float], *, letters: bool) -> str:
+    if rule == "validation":
+        return max(tried, key=lambda way: tried[way])
+    if letters:  # one token: its mean is its sum
+        return "sum"
+    if rule not in tried:
+        raise RankingFault(
+            f"answer.rank_by is {rule}, which asks the model without a history, and this template cannot be written "
+            f"without one. Use {', '.join(tried)} or validation."
+        )
+    return rule
 
 
 def _bounded(rule: str) -> Any:
@@ -92,7 +107,7 @@ def _bounded(rule: str) -> Any:
 
 
 def _against_exact(
-    ranker: LanguageRanker, queries: pl.DataFrame, search: Search, seed: int, name: str
+    ranker: LanguageRanker, queries: pl.DataFrame, search: Search, seed: int, words: str
 ) -> dict[str, Any]:
     """What a beam finds of the exact list, on a sample of the queries."""
     if search.width is None:
@@ -109,17 +124,17 @@ def _against_exact(
         if said is not None
     ]
     share = recall([lists[0][query] for query in lists[1]], list(lists[1].values()))
-    note(f"{name}: a beam of {search.width} finds {share:.1%} of the exact first {search.k} ({some.height} queries)")
+    note(f"{words}: a beam of {search.width} finds {share:.1%} of the exact first {search.k} ({some.height} queries)")
     return {"beam": search.width, "recall": share, "queries": some.height}
 
 
-def _said(ranker: LetterRanker, name: str) -> dict[str, Any]:
+def _said(ranker: LetterRanker, words: str) -> dict[str, Any]:
     """Which slots it likes, measured and printed."""
     slots = ranker.slots.summary()
     labels, share = ranker.encoder.labels, slots["share"]
     most, least = (labels[share.index(pick(share))] for pick in (max, min))
     note(
-        f"{name}: of {slots['slots']} slots {most} is given {max(share):.1%} and {least} {min(share):.1%} on average, "
+        f"{words}: of {slots['slots']} slots {most} is given {max(share):.1%} and {least} {min(share):.1%} on average, "
         f"whatever stands there; {1 / slots['slots']:.1%} would be even"
     )
     return slots

@@ -351,18 +351,21 @@ class Evaluate(Settings):
     """The one metric that decides."""
     seen: Literal["masked", "ranked"] = "masked"
     """In rankings of the catalogue, items of the user's history are left out, or ranked like any other."""
-    rankers: list[Literal["popularity", "recent", "transitions", "retriever", "language", "fused"]] = [
-        "popularity", "recent", "transitions", "retriever", "language", "fused",
-    ]  # fmt: skip
-    """Who is compared; `language` stands for every arm."""
+    rankers: list[
+        Literal["popularity", "recent", "transitions", "retriever", "language", "shuffled_titles", "fused"]
+    ] = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
+    """Who is compared; `language` stands for every arm. `shuffled_titles` is a control: the last arm again, after the
+    titles were dealt anew among the items, so that what is left of its quality was not in them."""
     bootstrap: Annotated[int, Field(ge=200)] = 2000
     """Resamples of the users behind every interval."""
 
     @model_validator(mode="after")
-    def fused_has_its_sides(self) -> Evaluate:
+    def rankers_have_their_sides(self) -> Evaluate:
         missing = [side for side in ("retriever", "language") if side not in self.rankers]
         if "fused" in self.rankers and missing:
             raise ValueError(f"rankers has fused, which mixes retriever and language, without {' and '.join(missing)}")
+        if "shuffled_titles" in self.rankers and "language" not in self.rankers:
+            raise ValueError("rankers has shuffled_titles, a control of the language arms, without language")
         return self
 
     @property
@@ -388,7 +391,8 @@ def shares_folders(name: str, arms: Collection[str]) -> bool:
 
 def is_taken(name: str) -> bool:
     """Whether an arm of this name would be ranked in another ranker's folder."""
-    return name in ("popularity", "recent", "transitions", "retriever", "fused") or name.startswith("fused-s")
+    own = ("popularity", "recent", "transitions", "retriever", "shuffled_titles", "fused")
+    return name in own or name.startswith("fused-s")
 
 
 class Arm(Settings):

@@ -262,3 +262,12 @@ def test_duplicates_may_be_kept(tmp_path: Path):
     data = messy(tmp_path, *FINE, b"a,1,9,Heat").model_copy(update={"duplicates": "keep"})
     larder, _ = prepared(tmp_path, data)
     assert sorted(larder.histories["items"].list.len().to_list()) == [3, 4]
+
+
+def test_shuffled_titles_leave_who_did_what_as_it_was(larder: Larder):
+    dealt = larder.shuffled(7)
+    assert sorted(dealt.texts) == sorted(larder.texts)
+    assert dealt.texts != larder.texts
+    assert dealt.texts == larder.shuffled(7).texts != larder.shuffled(8).texts
+    assert dealt.histories.equals(larder.histories)
+    assert dealt.catalogue.drop("text").equals(larder.catalogue.drop("text"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 from transformers import PreTrainedModel
 
 from llmrec.data.larder import Larder
-from llmrec.errors import RankingFault
+from llmrec.errors import PromptFault, RankingFault
 from llmrec.language.tree import choices
 from llmrec.prompts.encoding import Encoder
 from llmrec.rank import language
@@ -107,23 +109,20 @@ def test_prompts_are_read_once_and_their_candidates_and_the_search_branch_off() 
     assert said.tokens["prompt"] == sum(len(encoder.prompt(watched[:-1]).ids) for watched in WATCHED)
 
 
-def test_a_template_that_needs_a_history_goes_without_pmi() -> None:
+def test_a_template_that_needs_a_history_goes_without_pmi(monkeypatch: pytest.MonkeyPatch) -> None:
     larder, encoder = films(), titles()
-    encoder.template = type("Needy", (), {"render": _needy(encoder), "lists_candidates": False})()
-    assert TitleRanker(speaker(encoder.tokenizer), encoder, larder).rules == ("sum", "mean", "ghost_free")
+    inner = encoder.prompt
 
-
-def _needy(encoder: Encoder):  # type: ignore[no-untyped-def]
-    from llmrec.errors import PromptFault
-
-    inner = encoder.template.render
-
-    def render(self, items, shown=None):  # type: ignore[no-untyped-def]
-        if not items:
+    def needy(context: Any) -> Any:
+        if not len(context):
             raise PromptFault("nothing to say")
-        return inner(items, shown)
+        return inner(context)
 
-    return render
+    monkeypatch.setattr(encoder, "prompt", needy)
+    ranker = TitleRanker(speaker(encoder.tokenizer), encoder, larder)
+    assert ranker.rules == ("sum", "mean", "ghost_free")
+    said = ranker.rank(larder.queries, {"uniform": offered(larder, *OFFERED)})
+    assert set(said.tables["uniform"].by) == set(ranker.rules)
 
 
 @pytest.mark.parametrize(("tokens", "cells"), [(1, 1 << 25), (1 << 14, 1), (1, 1)])
