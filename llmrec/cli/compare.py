@@ -1,9 +1,9 @@
-"""`llmrec compare RANKING... --queries QUERIES`: anybody's rankings on the same queries."""
+"""`llmrec compare RANKING... --queries QUERIES`: anybody's rankings on the same queries, or several runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,51 +11,130 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llmrec.evaluate.weigh import Weighed
+    from llmrec.report.evidence import Evidence
 
 RANKINGS = Annotated[
-    list[Path], typer.Argument(metavar="RANKING...", help="Parquet, CSV, TSV or TREC run files.", show_default=False)
+    list[Path],
+    typer.Argument(
+        metavar="RANKING...", help="Parquet, CSV, TSV or TREC run files; or run folders.", show_default=False
+    ),
 ]
 QUERIES = Annotated[
-    Path, typer.Option(help="A run folder, a queries.parquet, or a CSV of query,user,target.", show_default=False)
+    Path | None,
+    typer.Option(help="For files: a run folder, a queries.parquet, or a CSV of query,user,target.", show_default=False),
 ]
 KEYS = Annotated[Path | None, typer.Option(help="A run folder whose ids the files use, if not the one of --queries.")]
-AT = Annotated[str, typer.Option(help="Depths, with commas.")]
-PRIMARY = Annotated[str, typer.Option(help="The metric that decides: ndcg@10, hit@1, mrr@5.")]
+AT = Annotated[str | None, typer.Option(help="Depths, with commas.", show_default="1,5,10,20, or the first run's")]
+PRIMARY = Annotated[
+    str | None,
+    typer.Option(help="The metric that decides: ndcg@10, hit@1, mrr@5.", show_default="ndcg@10, or the runs' own"),
+]
 FULL = Annotated[bool, typer.Option("--full", help="The lists are the first items of a full catalogue.")]
+PAGE = Annotated[Path | None, typer.Option(help="Write the report's page too, to this file.", show_default=False)]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def compare(
     rankings: RANKINGS,
-    queries: QUERIES,
+    queries: QUERIES = None,
     keys: KEYS = None,
-    at: AT = "1,5,10,20",
-    primary: PRIMARY = "ndcg@10",
+    at: AT = None,
+    primary: PRIMARY = None,
     full: FULL = False,
+    page: PAGE = None,
     as_json: JSON = False,
 ) -> None:
-    """Compare anybody's rankings on the same queries: who is better, by how much, and how sure that is."""
+    """Compare anybody's rankings, or several runs, on the same queries: who is better, by how much, how surely."""
+    from llmrec.report.joined import is_run
+
+    _checked(rankings, queries, keys, full)
+    runs = [path for path in rankings if is_run(path)]
+    if runs:
+        from llmrec.report.several import several
+
+        primary = _metric(primary) if primary else None
+        evidence, weighed = several(runs, at=_depths(at, primary) if at else None, primary=primary)
+        _say(evidence, weighed, " and ".join(run.resolve().name for run in runs), page, as_json, many=True)
+        return
+    from llmrec.evaluate.asked import read_queries
+    from llmrec.evaluate.external import read_rankings
+    from llmrec.evaluate.side_by_side import side_by_side
+    from llmrec.report.several import of_files
+
+    assert queries is not None
+    primary = primary or "ndcg@10"
+    depths = _depths(at or "1,5,10,20", primary)
+    asked = read_queries(queries, keys=keys)
+    one = side_by_side(read_rankings(rankings, asked), asked, at=depths, primary=primary, full=full)
+    evidence = of_files(one, primary, items=asked.items.height if asked.items is not None and asked.keyed else None)
+    _say(evidence, {one.scene.name: one}, "Rankings compared", page, as_json, many=False)
+
+
+def _checked(rankings: list[Path], queries: Path | None, keys: Path | None, full: bool) -> None:
+    """Files need --queries; runs bring their own, and are not mixed with files."""
+    from llmrec.errors import RankingFault
+    from llmrec.report.joined import is_run
+
+    runs = [path for path in rankings if is_run(path)]
+    others = [path for path in rankings if not is_run(path)]
+    if runs and others:
+        raise RankingFault(
+            f"compare: {runs[0]} is a run and {others[0]} is not. Compare runs with runs; or files, of a run those in "
+            "its rankings/, with --queries RUN."
+        )
+    if runs and (queries or keys or full):
+        raise RankingFault("compare: --queries, --keys and --full are for files; runs bring their own queries.")
+    if not runs and queries is None:
+        raise RankingFault(
+            "compare: files need --queries: a run folder, a queries.parquet, or a CSV of query,user,target."
+        )
+
+
+def _say(
+    evidence: Evidence, weighed: dict[str, Weighed], name: str, page: Path | None, as_json: bool, *, many: bool
+) -> None:
+    """The page where it is wanted, then JSON for programs or tables and sentences for people."""
     import json
 
     from rich.console import Console
 
-    from llmrec.evaluate.asked import read_queries
-    from llmrec.evaluate.external import read_rankings
-    from llmrec.evaluate.side_by_side import side_by_side
+    from llmrec.report.pairs import deciding
+    from llmrec.report.report import sentences, write_page
 
-    depths = _depths(at, primary)
-    asked = read_queries(queries, keys=keys)
-    weighed = side_by_side(read_rankings(rankings, asked), asked, at=depths, primary=primary, full=full)
+    written = write_page(evidence, page, name=name) if page else None
     if as_json:
-        typer.echo(json.dumps({"primary": primary, "table": weighed.metrics, "comparisons": weighed.said}, indent=2))
+        tables = {table: one.metrics for table, one in weighed.items()}
+        said = {table: one.said for table, one in weighed.items()}
+        (table,) = list(tables)[:1]
+        content: dict[str, Any] = {"tables": tables, "comparisons": said}
+        content = content if many else {"table": tables[table], "comparisons": said[table]}
+        typer.echo(json.dumps({"primary": evidence.primary, **content}, indent=2))
         return
     console = Console()
-    console.print(_table(weighed, primary))
-    for said in weighed.said:
-        console.print(f"* {said['sentence']}", highlight=False, markup=False)
+    for table, one in weighed.items():
+        console.print(_table(one, evidence.primary))
+        for pair in deciding(evidence, table):
+            console.print(f"* {pair.sentence}", highlight=False, markup=False)
+    if many:
+        console.print()
+        for sentence in sentences(evidence):
+            console.print(sentence, highlight=False, markup=False)
+    if written:
+        console.print(f"\nReport: {written.resolve()}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _depths(at: str, primary: str) -> list[int]:
+def _metric(primary: str) -> str:
+    from llmrec.errors import RankingFault
+    from llmrec.metrics import split_name
+
+    try:
+        split_name(primary)
+    except ValueError as fault:
+        raise RankingFault(f"--primary {fault}.") from None
+    return primary
+
+
+def _depths(at: str, primary: str | None) -> list[int]:
     from llmrec.errors import RankingFault
     from llmrec.metrics import split_name
 
@@ -65,11 +144,7 @@ def _depths(at: str, primary: str) -> list[int]:
             raise ValueError
     except ValueError:
         raise RankingFault(f"--at {at}: depths are whole numbers from 1, with commas: --at 1,5,10,20.") from None
-    try:
-        depth = split_name(primary)[1]
-    except ValueError as fault:
-        raise RankingFault(f"--primary {fault}.") from None
-    return sorted({*depths, depth})
+    return sorted({*depths, split_name(_metric(primary))[1]}) if primary else depths
 
 
 def _table(weighed: Weighed, primary: str) -> Table:

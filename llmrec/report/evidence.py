@@ -6,21 +6,18 @@ cannot be read is a RunFault, with one exception: a log's last line may be half-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-import yaml
 
 from llmrec.errors import RunFault
 from llmrec.evaluate.cost import cost
 from llmrec.evaluate.sentences import FLOORS
+from llmrec.report.reading import Json, Rows, height, read_json, read_log, read_yaml
 
-Json = dict[str, Any]
-Rows = list[Json]
 Kind = Literal["floor", "retriever", "language", "fused", "other"]
 STAGES = ("prepare", "candidates", "retrieve", "pretrain", "pairs", "train", "rankings", "evaluate", "report")
 
@@ -39,7 +36,9 @@ class Evidence:
     metrics: Json
     comparisons: Json
     findings: Rows
-    """The audit's, the gravest first; each has level, what, where."""
+    """The audit's, the gravest first; each has level, what, where, and perhaps check, why and remedy."""
+    audited: bool
+    """Whether an audit looked."""
     cost: Json
     """{"stages": [...], "rankers": {name: summary}}"""
     fingerprints: dict[str, str]
@@ -50,6 +49,9 @@ class Evidence:
     """Training run (arm, or arm and seed) -> its log."""
     fitting: dict[str, Rows]
     """`model` and, for the copy that mines negatives, `mining` -> the retriever's log."""
+    reached: dict[str, float]
+    """Candidate set -> the share of queries whose target is in it, of sets that may lack it: nobody who orders such a
+    set can score higher."""
 
     @property
     def primary(self) -> str:
@@ -66,7 +68,8 @@ class Evidence:
     @property
     def arms(self) -> list[str]:
         """The recipe's language arms, in its order."""
-        return list(self.recipe.get("arms") or {"orpo": {}})
+        arms = self.recipe.get("arms")
+        return list({"orpo": {}} if arms is None else arms)
 
     @property
     def untuned(self) -> list[str]:
@@ -75,15 +78,39 @@ class Evidence:
         return [name for name, arm in arms.items() if isinstance(arm, dict) and arm.get("objective", {}) is None]
 
     def kind(self, ranker: str) -> Kind:
-        """What sort of ranker a name stands for."""
-        if ranker in FLOORS:
+        """What sort of ranker a name stands for; of several runs' rankers, `run/ranker` is what the ranker is."""
+        if self.arm(ranker) in self.arms:
+            return "language"
+        own = ranker.rpartition("/")[2]
+        if own in FLOORS:
             return "floor"
-        if ranker == "retriever":
+        if own == "retriever":
             return "retriever"
-        if ranker == "fused" or ranker.startswith("fused-"):
-            return "fused"
+        return "fused" if own == "fused" or own.startswith("fused-") else "other"
+
+    def look(self, ranker: str) -> str:
+        """Whose colour and marker a ranker wears: its kind, and `untuned` for a language model as it was."""
+        kind = self.kind(ranker)
+        return "untuned" if kind == "language" and self.arm(ranker) in self.untuned else kind
+
+    def arm(self, ranker: str) -> str:
+        """The arm (or `fused`) that a ranker's folder is a seed of, else the folder's name itself."""
         stem, _, seed = ranker.rpartition("-s")
-        return "language" if ranker in self.arms or (stem in self.arms and seed.isdecimal()) else "other"
+        several = stem in self.arms or stem.rpartition("/")[2] == "fused"
+        return stem if ranker not in self.arms and several and seed.isdecimal() else ranker
+
+    @property
+    def folders(self) -> dict[str, list[str]]:
+        """ranker -> its folders in rankings/ that say what they cost, seeds together, in the order of the tables."""
+        order = [ranker for facts in self.tables.values() for ranker in facts["rankers"]]
+        found: dict[str, list[str]] = {}
+        for folder in sorted(self.cost.get("rankers", {})):
+            found.setdefault(self.arm(folder), []).append(folder)
+        return dict(sorted(found.items(), key=lambda kept: order.index(kept[0]) if kept[0] in order else len(order)))
+
+    def summaries(self, ranker: str) -> Rows:
+        """The summary.json of each of a ranker's folders."""
+        return [self.cost["rankers"][folder] for folder in self.folders.get(ranker, [])]
 
     def best_floor(self, table: str) -> str | None:
         """The floor with the highest primary metric; what a contender has to beat."""
@@ -97,17 +124,28 @@ class Evidence:
         None where there is no language ranker.
         """
         ours = sorted((r for r in rankers if self.kind(r) == "language"), key=self._place)
-        tuned = [r for r in ours if self._arm(r) not in self.untuned]
+        tuned = [r for r in ours if self.arm(r) not in self.untuned]
         last = (tuned or ours)[-1:]
         # Of several seeds the first: they are in order, so the first that belongs to the last one's arm.
-        return next((r for r in ours if last and self._arm(r) == self._arm(last[0])), None)
+        return next((r for r in ours if last and self.arm(r) == self.arm(last[0])), None)
 
-    def _arm(self, ranker: str) -> str:
-        return ranker if ranker in self.arms else ranker.rpartition("-s")[0]
+    def chosen(self, table: str) -> list[str]:
+        """Rankers that stand for all where there is no room: the best floor, the retriever, the language model before
+        and after tuning, fused; of several runs, each run's retriever and fused."""
+        rankers = list(self.tables[table]["rankers"])
+        before = next((r for r in rankers if r in self.untuned), None)
+        picks = [
+            self.best_floor(table),
+            *(r for r in rankers if self.kind(r) == "retriever"),
+            before,
+            self.spokesman(rankers),
+            *(r for r in rankers if self.kind(r) == "fused"),
+        ]
+        return [r for i, r in enumerate(picks) if r is not None and r not in picks[:i]]
 
     def _place(self, ranker: str) -> tuple[int, int]:
         seed = ranker.rpartition("-s")[2]
-        return self.arms.index(self._arm(ranker)), int(seed) if seed.isdecimal() else 0
+        return self.arms.index(self.arm(ranker)), int(seed) if seed.isdecimal() else 0
 
 
 def read_evidence(run: Path) -> Evidence:
@@ -118,23 +156,69 @@ def read_evidence(run: Path) -> Evidence:
         )
     stages = cost(run)
     if not stages["stages"]:
-        stages = _json(run / "evaluate" / "cost.json") or stages
+        stages = read_json(run / "evaluate" / "cost.json") or stages
     stages = {**stages, "stages": in_order(stages["stages"])}
+    metrics = read_json(run / "evaluate" / "metrics.json")
     return Evidence(
         run=run,
-        recipe=_yaml(run / "recipe.yaml"),
-        manifest=_json(run / "manifest.json"),
-        data=_json(run / "prepare" / "summary.json"),
-        items=_height(run / "prepare" / "catalogue.parquet"),
-        metrics=_json(run / "evaluate" / "metrics.json"),
-        comparisons=_json(run / "evaluate" / "comparisons.json"),
-        findings=_json(run / "evaluate" / "audit.json").get("findings", []),
+        recipe=read_yaml(run / "recipe.yaml"),
+        manifest=read_json(run / "manifest.json"),
+        data=read_json(run / "prepare" / "summary.json"),
+        items=height(run / "prepare" / "catalogue.parquet"),
+        metrics=metrics,
+        comparisons=read_json(run / "evaluate" / "comparisons.json"),
+        findings=read_json(run / "evaluate" / "audit.json").get("findings", []),
+        audited=(run / "evaluate" / "audit.json").is_file(),
         cost=stages,
         fingerprints=_fingerprints(run),
-        pretraining={p.parent.name: _log(p) for p in sorted(run.glob("pretrain*/log.jsonl"))},
-        tuning={p.parent.name: _log(p) for p in sorted(run.glob("train/*/train_log.jsonl"))},
-        fitting={p.parent.name: _log(p) for p in sorted(run.glob("retrieve/*/log.jsonl"), reverse=True)},
+        pretraining={p.parent.name: read_log(p) for p in sorted(run.glob("pretrain*/log.jsonl"))},
+        tuning={p.parent.name: read_log(p) for p in sorted(run.glob("train/*/train_log.jsonl"))},
+        fitting={p.parent.name: read_log(p) for p in sorted(run.glob("retrieve/*/log.jsonl"), reverse=True)},
+        reached=_reached(run / "evaluate" / "per_query.parquet", metrics),
     )
+
+
+def judged(metrics: Json, comparisons: Json, *, run: Path = Path(), **known: Any) -> Evidence:
+    """Evidence of rankings that no run folder holds: their metrics and comparisons, and what else is `known`."""
+    nothing: Json = {
+        "recipe": {"arms": {}},
+        "manifest": {},
+        "data": {},
+        "items": None,
+        "findings": [],
+        "audited": False,
+        "cost": {"stages": [], "rankers": {}},
+        "fingerprints": {},
+        "pretraining": {},
+        "tuning": {},
+        "fitting": {},
+        "reached": {},
+    }
+    return Evidence(run=run, metrics=metrics, comparisons=comparisons, **(nothing | known))
+
+
+def ceiling(rows: pl.DataFrame) -> float:
+    """The share of queries whose target was among the candidates: from one ranker's per-query rows (`above`)."""
+    first = rows.filter((pl.col("ranker") == rows["ranker"][0]) & (pl.col("seed") == 0))
+    return float((first["above"] >= 0).mean())  # type: ignore[arg-type]  # there are rows
+
+
+def _reached(path: Path, metrics: Json) -> dict[str, float]:
+    """The ceiling of every candidate set that may lack its target."""
+    open_sets = [name for name, facts in metrics.get("tables", {}).items() if lacks(facts)]
+    if not open_sets or not path.is_file():
+        return {}
+    try:
+        rows = pl.read_parquet(path, columns=["table", "ranker", "seed", "above"])
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        raise RunFault(f"{path}: cannot be read ({str(fault).splitlines()[0]}). Run `evaluate` again.") from None
+    parts = {name: rows.filter(pl.col("table") == name) for name in open_sets}
+    return {name: ceiling(part) for name, part in parts.items() if part.height}
+
+
+def lacks(facts: Json) -> bool:
+    """Whether a candidate set may be without its target: where it always holds it, chance is known."""
+    return facts.get("candidates") is not None and not facts.get("chance")
 
 
 def in_order(stages: Rows) -> Rows:
@@ -151,52 +235,5 @@ def in_order(stages: Rows) -> Rows:
 
 
 def _fingerprints(run: Path) -> dict[str, str]:
-    records = in_order([_json(path) for path in sorted(run.rglob("stage.json"))])
+    records = in_order([read_json(path) for path in sorted(run.rglob("stage.json"))])
     return {str(r["stage"]): str(r["fingerprint"]) for r in records if "stage" in r and "fingerprint" in r}
-
-
-def _json(path: Path) -> Json:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as fault:
-        raise RunFault(f"{path}: cannot be read ({fault}). Run its stage again.") from None
-    return _mapping(content, path)
-
-
-def _yaml(path: Path) -> Json:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (yaml.YAMLError, ValueError, OSError) as fault:
-        raise RunFault(f"{path}: cannot be read ({' '.join(str(fault).split())}). Run `llmrec run` again.") from None
-    return _mapping(content, path)
-
-
-def _height(path: Path) -> int | None:
-    return int(pl.scan_parquet(path).select(pl.len()).collect().item()) if path.is_file() else None
-
-
-def _mapping(content: Any, path: Path) -> Json:
-    if not isinstance(content, dict):
-        raise RunFault(f"{path}: holds {type(content).__name__}, and a mapping was expected. Run its stage again.")
-    return content
-
-
-def _log(path: Path) -> Rows:
-    if not path.is_file():
-        return []
-    rows: Rows = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise RunFault(f"{path}:{number}: is not JSON. Remove the line, or run the stage again.") from None
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

@@ -80,7 +80,8 @@ class Picture:
     @property
     def inline(self) -> Markup:
         """For the page: no ground of its own, colours as CSS variables."""
-        body = self.svg
+        # Two figures that draw the same marker call it by the same id, and a page has each id once.
+        body = re.sub(r'( id="|#)([mp][0-9a-f]{10})\b', rf"\g<1>{self.name}-\g<2>", self.svg)
         for kind, colour in {"ink": INK, "faint": FAINT, "paper": PAPER, **COLOURS}.items():
             body = re.sub(re.escape(colour), f"var(--{kind})", body, flags=re.IGNORECASE)
         return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{escape(self.alt)}" ', 1))

@@ -12,7 +12,7 @@ def limits(evidence: Evidence) -> list[str]:
     said = []
     # The audit says so too where it ran on the split.
     if (recipe.get("split") or {}).get("method") == "last" and all(
-        f.get("where") != "split" for f in evidence.findings
+        not str(f.get("where")).endswith("split") for f in evidence.findings
     ):
         said.append(
             "Each user's last interaction is the test, so models were fitted on what other users did later than some "

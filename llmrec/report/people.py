@@ -15,7 +15,6 @@ import polars as pl
 from llmrec.columns import FOLD, ITEM, KEY, QUERY, RANK, TARGET, USER
 from llmrec.ranking import places, read_ranking
 from llmrec.report.evidence import Evidence
-from llmrec.report.plots import look
 from llmrec.rng import rng_for
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def _offers(evidence: Evidence, table: str, name: str, drawn: pl.DataFrame, text
         titles = [(texts[i], i == row[TARGET]) for i in tops.get(row[QUERY], [])]
         listed = ranking.filter(pl.col(QUERY) == row[QUERY]).height
         place = _place(row["above"], row["tied"], listed, whole=whole)
-        offers[row[QUERY]] = Offer(name, look(evidence, name), titles, place)
+        offers[row[QUERY]] = Offer(name, evidence.look(name), titles, place)
     return offers
 
 

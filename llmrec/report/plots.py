@@ -1,10 +1,9 @@
-"""The figures of a report: who wins, how training went, for whom it works."""
+"""The figures of a report: who wins, how training went, for whom it works; cost and slots have files of their own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
@@ -13,104 +12,99 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from llmrec.evaluate.sentences import title as written
-from llmrec.report.evidence import Evidence, Rows
+from llmrec.report.answers import slots
+from llmrec.report.evidence import Evidence
 from llmrec.report.figures import COLOURS, INK, MARKERS, PAPER, Picture, bare, draw
-from llmrec.report.words import SLICES, signed, table_title
+from llmrec.report.pairs import LINES, Pair, deciding, differences
+from llmrec.report.pareto import pareto
+from llmrec.report.reading import Rows
+from llmrec.report.slices import slices
+from llmrec.report.words import signed, table_title
 
 Curves = dict[str, list[tuple[float, float]]]
-LINES = ("-", "--", ":", "-.")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One line of a who-wins plot: a minus b with its interval."""
-
-    a: str
-    b: str
-    difference: float
-    low: float
-    high: float
-    p_holm: float | None
-
-    @property
-    def sure(self) -> bool:
-        """Whether the interval excludes 0 and, where there is one, the corrected test agrees."""
-        return (self.low > 0 or self.high < 0) and (self.p_holm is None or self.p_holm <= 0.05)
-
-
-def differences(evidence: Evidence, table: str) -> list[tuple[str, list[Difference]]]:
-    """What a reader wants to know of a table, as groups: against the best floor, the retriever, and before tuning."""
-    rankers = list(evidence.tables[table]["rankers"])
-    contenders = [r for r in rankers if evidence.kind(r) != "floor"]
-    floor = evidence.best_floor(table)
-    groups: list[tuple[str, list[Difference]]] = []
-    if floor:
-        groups.append((f"against the best floor, {floor}", _against(evidence, table, contenders, floor)))
-    if "retriever" in rankers:
-        rest = [r for r in contenders if r != "retriever"]
-        groups.append(("against the retriever", _against(evidence, table, rest, "retriever")))
-    for before in (r for r in rankers if r in evidence.untuned):
-        after = [r for r in contenders if evidence.kind(r) == "language" and r != before]
-        groups.append((f"against {before}, the language model as it was", _against(evidence, table, after, before)))
-    return [(title, lines) for title, lines in groups if lines]
-
-
-def _against(evidence: Evidence, table: str, contenders: Sequence[str], other: str) -> list[Difference]:
-    made = {(c["a"], c["b"]): c for c in evidence.comparisons.get("tables", {}).get(table, [])}
-    found = []
-    for ranker in contenders:
-        if (ranker, other) in made:
-            c, sign = made[ranker, other], 1
-        elif (other, ranker) in made:
-            c, sign = made[other, ranker], -1
-        else:
-            continue
-        low, high = sorted((sign * float(c["low"]), sign * float(c["high"])))
-        found.append(Difference(ranker, other, sign * float(c["difference"]), low, high, c.get("p_holm")))
-    return found
+Groups = list[tuple[str, list[Pair]]]
+NAMED = 6  # curves that a legend can tell apart
+STROKES = ("-", "--", ":", "-.")
 
 
 def who_wins(evidence: Evidence, table: str) -> Picture | None:
-    """Differences of the primary metric with their intervals, one line each."""
+    """Differences of the primary metric with their intervals: a line each, or, of many rankers, a panel a question."""
     groups = differences(evidence, table)
     if not groups:
         return None
     lines = sum(len(found) + 1 for _, found in groups)
     metric = written(evidence.primary)
-
-    def fill(figure: Figure) -> None:
-        axes = bare(figure.subplots(), axis="x")
-        axes.axvline(0, color=INK, linewidth=1)
-        y, ticks, labels = 0.0, [], []
-        for title, found in groups:
-            axes.text(0, y, title, transform=axes.get_yaxis_transform(), va="center", style="italic", fontsize=8.5)
-            y += 1
-            for line in found:
-                colour = COLOURS[look(evidence, line.a)]
-                axes.plot([line.low, line.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
-                face = colour if line.sure else PAPER
-                axes.plot(line.difference, y, MARKERS[look(evidence, line.a)], color=colour, markerfacecolor=face)
-                said = f"{signed(line.difference)}  [{signed(line.low)}, {signed(line.high)}]"
-                axes.text(1.01, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-                ticks.append(y)
-                labels.append(line.a)
-                y += 1
-        axes.set_yticks(ticks, labels)
-        axes.set_ylim(y - 0.3, -0.7)
-        reach = max(max(abs(d.low), abs(d.high)) for _, found in groups for d in found) * 1.08 or 1.0
-        axes.set_xlim(-reach, reach)
-        axes.set_xlabel(f"difference in {metric}: left of 0 is worse, right is better")
-
-    alt = f"{table_title(evidence, table)}: differences in {metric} with 95 % intervals, " + "; ".join(
-        f"{d.a} minus {d.b} {signed(d.difference)} [{signed(d.low)}, {signed(d.high)}]" for _, f in groups for d in f
+    many = lines > LINES
+    said = [pair for pair in deciding(evidence, table) if pair.sure or not many]
+    alt = f"{table_title(evidence, table)}: differences in {metric} with 95 % intervals, " + (
+        "; ".join(f"{d.a} minus {d.b} {d.interval}" for _, f in groups for d in f)
+        if not many
+        else "; ".join(
+            f"{title}: {sum(d.outcome == 'beats' for d in found)} beat it, {sum(d.outcome == 'loses' for d in found)} "
+            f"lose, of {len(found)}"
+            for title, found in groups
+        )
+        + "".join(f"; {pair.a} minus {pair.b} {pair.interval}" for pair in said)
     )
-    return draw(f"who-wins-{table}", alt, (7.6, 0.75 + 0.29 * lines), fill)
+    name = f"who-wins-{table}"
+    if many:
+        rows = {d.a for _, found in groups for d in found}
+        size = (7.6, 1.0 + 0.22 * len(rows))
+        return draw(name, alt, size, lambda figure: _panels(figure, evidence, table, groups))
+    return draw(name, alt, (7.6, 0.75 + 0.29 * lines), lambda figure: _forest(figure, evidence, groups))
 
 
-def look(evidence: Evidence, ranker: str) -> str:
-    """Whose colour and marker a ranker wears."""
-    kind = evidence.kind(ranker)
-    return "untuned" if kind == "language" and ranker in evidence.untuned else kind
+def _forest(figure: Figure, evidence: Evidence, groups: Groups) -> None:
+    """One difference below the other, each with its numbers."""
+    axes = bare(figure.subplots(), axis="x")
+    axes.axvline(0, color=INK, linewidth=1)
+    y, ticks, labels = 0.0, [], []
+    for title, found in groups:
+        axes.text(0, y, title, transform=axes.get_yaxis_transform(), va="center", style="italic", fontsize=8.5)
+        y += 1
+        for line in found:
+            _whisker(axes, line, y, evidence.look(line.a))
+            said = f"{signed(line.difference)}  [{signed(line.low)}, {signed(line.high)}]"
+            axes.text(1.01, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+            ticks.append(y)
+            labels.append(line.a)
+            y += 1
+    axes.set_yticks(ticks, labels)
+    axes.set_ylim(y - 0.3, -0.7)
+    reach = _reach(groups)
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel(f"difference in {written(evidence.primary)}: left of 0 is worse, right is better")
+
+
+def _panels(figure: Figure, evidence: Evidence, table: str, groups: Groups) -> None:
+    """One row a ranker, best first, one panel a ranker that it is held against."""
+    means = evidence.tables[table]["rankers"]
+    names = {d.a for _, found in groups for d in found}
+    order = sorted(names, key=lambda name: -float(means[name][evidence.primary]["mean"]))
+    grid = figure.subplots(1, len(groups), sharey=True, sharex=True, squeeze=False)[0]
+    for axes, (title, found) in zip(grid, groups, strict=True):
+        bare(axes, axis="x").axvline(0, color=INK, linewidth=1)
+        for line in found:
+            _whisker(axes, line, order.index(line.a), evidence.look(line.a))
+        other = title.partition(", the language model")[0].removeprefix("against ")
+        axes.set_title(f"against\n{other.removeprefix('the best floor, ')}", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(3, symmetric=True))
+    grid[0].set_yticks(range(len(order)), order)
+    grid[0].set_ylim(len(order) - 0.4, -0.6)
+    reach = _reach(groups)
+    grid[0].set_xlim(-reach, reach)
+    figure.supxlabel(f"difference in {written(evidence.primary)}: left of 0 is worse, right is better", fontsize=9)
+
+
+def _whisker(axes: Axes, line: Pair, y: float, look: str) -> None:
+    colour = COLOURS[look]
+    axes.plot([line.low, line.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    face = colour if line.sure else PAPER
+    axes.plot(line.difference, y, MARKERS[look], color=colour, markerfacecolor=face)
+
+
+def _reach(groups: Groups) -> float:
+    return max(max(abs(d.low), abs(d.high)) for _, found in groups for d in found) * 1.08 or 1.0
 
 
 def training(evidence: Evidence) -> Picture | None:
@@ -149,20 +143,33 @@ def training(evidence: Evidence) -> Picture | None:
             axes.set(title=title, xlabel=x, ylabel=y)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    alt = "Training curves. " + " ".join(
-        f"{title}: {name + ' ' if name else ''}{y} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}."
-        for title, _, y, curves, _ in panels
-        for name, curve in curves.items()
-    )
+    alt = "Training curves. " + " ".join(f"{title}: {_curves_said(curves, y)}" for title, _, y, curves, _ in panels)
     return draw("training", alt, (7.6, 2.35 * math.ceil(len(panels) / min(2, len(panels)))), fill)
 
 
 def _curves(axes: Axes, curves: Curves, colour: str) -> None:
-    for (name, curve), line in zip(curves.items(), cycle(LINES), strict=False):
-        marker = "o" if len(curve) < 12 else ""
-        axes.plot(*zip(*curve, strict=True), line, marker=marker, markersize=3.5, color=colour, label=name or None)
-    if len(curves) > 1:
+    crowd = len(curves) > NAMED
+    for (name, curve), line in zip(curves.items(), cycle("-" if crowd else STROKES), strict=False):
+        marker = "o" if len(curve) < 12 and not crowd else ""
+        label = None if crowd else name or None
+        x, y = zip(*curve, strict=True)
+        look: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.4} if crowd else {}
+        axes.plot(x, y, line, marker=marker, markersize=3.5, color=colour, label=label, **look)
+    if crowd:
+        axes.text(0.99, 0.97, f"{len(curves)} curves", transform=axes.transAxes, ha="right", va="top", fontsize=8.5)
+    elif len(curves) > 1:
         axes.legend()
+
+
+def _curves_said(curves: Curves, y: str) -> str:
+    """Where curves begin and end; of many, between what and what they end."""
+    if len(curves) > NAMED:
+        ends = [curve[-1][1] for curve in curves.values()]
+        return f"{len(curves)} curves end with {y} between {min(ends):.3g} and {max(ends):.3g}."
+    return " ".join(
+        f"{name + ' ' if name else ''}{y} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}."
+        for name, curve in curves.items()
+    )
 
 
 def points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:
@@ -174,65 +181,13 @@ def points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:
     return [(float(row[x]), float(row[y])) for row in rows if number(row.get(x)) and number(row.get(y))]
 
 
-def slices(evidence: Evidence, table: str) -> Picture | None:
-    """The primary metric by group of queries, for the rankers that a reader compares; None where none was measured."""
-    found: dict[str, dict[str, Any]] = evidence.metrics.get("slices", {}).get(table, {})
-    found = {name: groups for name, groups in found.items() if groups}
-    if not found:
-        return None
-    shown = chosen(evidence, table)
-    metric = written(evidence.primary)
-
-    def fill(figure: Figure) -> None:
-        panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
-        for axes, (name, groups) in zip(panels, found.items(), strict=True):
-            bare(axes, axis="y")
-            for i, ranker in enumerate(shown):
-                _dots(axes, groups, ranker, (i - (len(shown) - 1) / 2) * 0.15, look(evidence, ranker))
-            axes.set_xticks(range(len(groups)), [f"{group}\n{part['queries']:,}" for group, part in groups.items()])
-            axes.set_xlim(-0.6, len(groups) - 0.4)
-            axes.set_title(SLICES.get(name, name.replace("_", " ")))
-        panels[0].set_ylabel(metric)
-        panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])
-        figure.supxlabel("group, and how many queries it has", fontsize=8.5)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(shown))
-
-    by = ", ".join(name.replace("_", " ") for name in found)
-    alt = f"{table_title(evidence, table)}: {metric} of {', '.join(shown)} by {by}"
-    return draw(f"slices-{table}", alt, (7.6, 2.9), fill)
-
-
-def _dots(axes: Axes, groups: dict[str, Any], ranker: str, shift: float, kind: str) -> None:
-    """One ranker's mean and interval in every group that has it."""
-    have = [(x, part["rankers"][ranker]) for x, part in enumerate(groups.values()) if ranker in part["rankers"]]
-    where = [x + shift for x, _ in have]
-    means = [m["mean"] for _, m in have]
-    bars = [[max(0.0, m["mean"] - m["low"]) for _, m in have], [max(0.0, m["high"] - m["mean"]) for _, m in have]]
-    axes.errorbar(
-        where,
-        means,
-        yerr=bars,
-        fmt=MARKERS[kind],
-        color=COLOURS[kind],
-        markersize=4.5,
-        elinewidth=1.2,
-        label=ranker,
-        clip_on=False,
-    )
-
-
-def chosen(evidence: Evidence, table: str) -> list[str]:
-    """At most five rankers that stand for all: the best floor, the retriever, the LM before and after tuning, fused."""
-    rankers = list(evidence.tables[table]["rankers"])
-    before = next((r for r in rankers if r in evidence.untuned), None)
-    picks = [evidence.best_floor(table), "retriever", before, evidence.spokesman(rankers), "fused"]
-    return [r for i, r in enumerate(picks) if r in rankers and r is not None and r not in picks[:i]]
-
-
 def pictures(evidence: Evidence) -> dict[str, Picture]:
     """Every figure that the run has something to show in, by name."""
-    makers: list[Callable[[], Picture | None]] = [lambda: training(evidence)]
+    makers: list[Callable[[], Picture | None]] = [
+        lambda: training(evidence),
+        lambda: pareto(evidence),
+        lambda: slots(evidence),
+    ]
     for table in evidence.tables:
         makers += [lambda t=table: who_wins(evidence, t), lambda t=table: slices(evidence, t)]  # type: ignore[misc]
     return {picture.name: picture for picture in (make() for make in makers) if picture is not None}

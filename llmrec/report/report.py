@@ -5,6 +5,8 @@ Every word that comes from data (titles, users, names of rankers) is escaped on 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -14,12 +16,14 @@ import jinja2
 from markupsafe import Markup, escape
 
 from llmrec.files import write_text
+from llmrec.report.answers import rules
+from llmrec.report.costs import rankers, stages
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.figures import Picture
 from llmrec.report.limits import limits
 from llmrec.report.people import people
 from llmrec.report.plots import pictures
-from llmrec.report.results import results, speeds, spent
+from llmrec.report.results import results
 from llmrec.report.words import flat, table_title
 
 if TYPE_CHECKING:
@@ -47,11 +51,17 @@ def write_report(run: Path, larder: Larder | None, out: Path, *, name: str) -> P
     return write_text(render("page.html.jinja", facts), out / "index.html")
 
 
+def write_page(evidence: Evidence, path: Path, *, name: str) -> Path:
+    """The same HTML page of evidence that no one run folder holds: of several runs, or of anybody's rankings."""
+    return write_text(render("page.html.jinja", gathered(evidence, None, pictures(evidence), name)), path)
+
+
 def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture], name: str) -> dict[str, Any]:
     """Everything that the two templates print."""
     seed = evidence.recipe.get("seed", 7)
     shown, table = people(evidence, larder, seed=seed)
-    stages, total = spent(evidence)
+    spent, total = stages(evidence)
+    script = _part("page.js")
     return {
         "name": name,
         "verdict": sentences(evidence),
@@ -59,10 +69,13 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
         "pictures": drawn,
         "people": shown,
         "people_table": table_title(evidence, table) if table else "",
-        "stages": stages,
+        "stages": spent,
         "total": total,
-        "speeds": speeds(evidence),
-        "findings": [{**f, "label": LEVELS.get(f.get("level", ""), "Notes")} for f in evidence.findings],
+        "device": next((s["device"] for s in evidence.cost.get("stages", []) if s.get("device")), ""),
+        "costs": rankers(evidence),
+        "rules": rules(evidence),
+        "findings": [_finding(finding) for finding in evidence.findings],
+        "audited": evidence.audited,
         "limits": limits(evidence),
         "data": [(key.replace("_", " ").replace(".", ", "), value) for key, value in flat(evidence.data)],
         "made": [
@@ -70,7 +83,18 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
             *((f"fingerprint of {stage}", print_[:16]) for stage, print_ in evidence.fingerprints.items()),
         ],
         "recipe": _text(evidence.run / "recipe.yaml"),
+        "script": script,
+        # The page allows this one script, by its hash, and no other: a name that looks like a script stays a name.
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     }
+
+
+def _finding(finding: dict[str, Any]) -> dict[str, str]:
+    """One of the audit's, with words for its level; what it does not say is empty."""
+    told = {key: str(finding.get(key) or "") for key in ("what", "where", "check", "why", "remedy")}
+    level = str(finding.get("level", ""))
+    level = level if level in LEVELS else "notes"
+    return {**told, "level": level, "label": LEVELS[level]}
 
 
 def sentences(evidence: Evidence) -> list[str]:
@@ -82,7 +106,7 @@ def render(template: str, facts: dict[str, Any]) -> str:
     """A page from one of the two templates; `.html` escapes for HTML, `.md` for Markdown."""
     html = ".html" in template
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: files("llmrec.report").joinpath(name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(_part),
         autoescape=html,
         finalize=None if html else escape_markdown,
         undefined=jinja2.StrictUndefined,
@@ -90,6 +114,7 @@ def render(template: str, facts: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["raw"] = Markup
+    environment.filters["breaks"] = breaks
     environment.filters["code"] = code_html if html else code_markdown
     return environment.get_template(template).render(facts)
 
@@ -104,6 +129,15 @@ def escape_markdown(value: Any) -> Any:
         return value
     one_line = re.sub(r"\s+", " ", value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", one_line)
+
+
+def breaks(name: str) -> Markup:
+    """An escaped name that may go on in the next line after `_`, `-` and `/`.
+
+    >>> breaks("a/s_dpo<b>")
+    Markup('a/<wbr>s_<wbr>dpo&lt;b&gt;')
+    """
+    return Markup(re.sub(r"([_/-])(?=.)", r"\1<wbr>", str(escape(name))))
 
 
 def code_html(text: str) -> Markup:
@@ -124,6 +158,11 @@ def code_markdown(text: str) -> Markup:
 def _tidy(text: str) -> str:
     """At most one empty line between paragraphs."""
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _part(name: str) -> str:
+    """A template, the style sheet or the script, as it ships."""
+    return files("llmrec.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _text(path: Path) -> str:

@@ -1,33 +1,17 @@
-"""The tables of a report, as plain values that both pages print."""
+"""The tables of what rankers reached, as plain values that both pages, the card and the terminal print."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from llmrec.evaluate.sentences import title
 from llmrec.report.evidence import Evidence
-from llmrec.report.plots import differences, look
-from llmrec.report.words import count, decimal, probability, seconds, signed, table_note, table_title
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one ranker."""
-
-    mean: str
-    interval: str
-    best: bool
-
-
-@dataclass(frozen=True)
-class Row:
-    """One ranker: its look, what is worth knowing beside its name, and its cells in the order of the columns."""
-
-    ranker: str
-    look: str
-    tags: list[str]
-    cells: list[Cell]
+from llmrec.report.matrix import Matrix, matrix
+from llmrec.report.pairs import deciding, listed, sides
+from llmrec.report.slices import slices_table
+from llmrec.report.tables import Cell, Row, Table, filled, interval, number
+from llmrec.report.words import LISTS, decimal, table_note, table_title
 
 
 @dataclass(frozen=True)
@@ -39,16 +23,21 @@ class Result:
     note: str
     asked: str
     """How many queries of how many users."""
-    columns: list[str]
-    primary: str
-    """The column that decides."""
-    rows: list[Row]
-    more: list[str]
-    """The columns that do not fit beside the others."""
-    more_rows: list[Row] = field(default_factory=list)
-    comparisons: list[dict[str, str]] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-    """Those comparisons in words that the who-wins figure shows."""
+    table: Table
+    """The metric that decides, HR at every depth, MRR at the depth that decides."""
+    more: Table | None
+    """The metrics that do not fit beside those."""
+    ceiling: str
+    """What a perfect reranker would reach, in words; empty where lists always hold the target."""
+    captured: Table | None
+    """How much of that each ranker reached."""
+    matrix: Matrix | None
+    pairs: Table | None
+    sides: Table | None
+    lists: Table | None
+    slices: Table | None
+    sentences: list[str]
+    """The pairs that decide, in words."""
 
 
 def results(evidence: Evidence) -> list[Result]:
@@ -61,18 +50,24 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
     columns = _columns(measured, evidence.primary)
     more = [m for m in measured if m not in columns]
     users, asked = facts.get("users", 0), facts.get("queries", 0)
+    heading = table_title(evidence, table)
     return Result(
         name=table,
-        title=table_title(evidence, table),
+        title=heading,
         note=table_note(table, facts),
         asked=f"{asked:,} queries of {users:,} users" if asked != users else f"{users:,} users, one query each",
-        columns=[title(m) for m in columns],
-        primary=title(evidence.primary),
-        rows=_rows(evidence, table, facts, columns),
-        more=[title(m) for m in more],
-        more_rows=_rows(evidence, table, facts, more),
-        comparisons=_comparisons(evidence, table),
-        sentences=_sentences(evidence, table),
+        table=_measured(
+            evidence, table, columns, f"results-{table}", f"Every ranker: {heading[0].lower()}{heading[1:]}"
+        ),
+        more=_measured(evidence, table, more, f"more-{table}", "More metrics of the same rankings") if more else None,
+        ceiling=_ceiling(evidence, table),
+        captured=_captured(evidence, table, columns),
+        matrix=matrix(evidence, table),
+        pairs=listed(evidence, table),
+        sides=sides(evidence, table),
+        lists=_lists(evidence, table, facts),
+        slices=slices_table(evidence, table),
+        sentences=[pair.sentence for pair in deciding(evidence, table, few=0) if pair.sentence],
     )
 
 
@@ -85,7 +80,7 @@ def _worth_showing(facts: dict[str, Any], primary: str) -> list[str]:
     depth = facts["candidates"] if facts.get("chance") else None
     shown = []
     for metric in next(iter(facts["rankers"].values()), {}):
-        k = int(metric.split("@")[1])
+        k = int(metric.partition("@")[2] or 2)
         if metric == primary or ((k > 1 or metric == "hit@1") and (depth is None or k < depth)):
             shown.append(metric)
     return shown
@@ -98,9 +93,8 @@ def _columns(measured: list[str], primary: str) -> list[str]:
     return [m for i, m in enumerate(wanted) if m in measured and m not in wanted[:i]]
 
 
-def _rows(evidence: Evidence, table: str, facts: dict[str, Any], metrics: list[str]) -> list[Row]:
-    if not metrics:
-        return []
+def _measured(evidence: Evidence, table: str, metrics: list[str], name: str, caption: str) -> Table:
+    facts = evidence.tables[table]
     rankers: dict[str, dict[str, Any]] = facts["rankers"]
     best = {m: max(float(r[m]["mean"]) for r in rankers.values()) for m in metrics}
     floor = evidence.best_floor(table)
@@ -112,101 +106,52 @@ def _rows(evidence: Evidence, table: str, facts: dict[str, Any], metrics: list[s
         trained = facts.get("seeds", {}).get(ranker, 1)
         if trained > 1:
             tags.append(f"{trained} seeds")
-        cells = [
-            Cell(
-                decimal(values[m]["mean"]),
-                f"{decimal(values[m]['low'])}–{decimal(values[m]['high'])}",
-                decimal(values[m]["mean"]) == decimal(best[m]),
-            )
-            for m in metrics
-        ]
-        rows.append(Row(ranker, look(evidence, ranker), tags, cells))
+        cells = [interval(values[m], best=decimal(values[m]["mean"]) == decimal(best[m])) for m in metrics]
+        rows.append(Row(ranker, cells, evidence.look(ranker), tags))
     chance = facts.get("chance")
     if chance:
-        cells = [Cell(decimal(chance[m]) if m in chance else "", "", False) for m in metrics]
-        rows.append(Row("chance", "chance", ["knows nothing"], cells))
-    return rows
+        rows.append(Row("chance", [number(chance.get(m), decimal) for m in metrics], "chance", ["knows nothing"]))
+    return Table(name, caption, "ranker", [title(m) for m in metrics], rows, title(evidence.primary))
 
 
-def _comparisons(evidence: Evidence, table: str) -> list[dict[str, str]]:
-    """Every pair that was compared, in words and numbers."""
-    return [
-        {
-            "sentence": str(c.get("sentence", "")),
-            "a": str(c["a"]),
-            "b": str(c["b"]),
-            "difference": signed(c["difference"]),
-            "interval": f"{signed(c['low'])} to {signed(c['high'])}",
-            "p": probability(c.get("p_holm")),
-            "users": f"{c.get('won', 0):,} / {c.get('tied', 0):,} / {c.get('lost', 0):,}",
-        }
-        for c in evidence.comparisons.get("tables", {}).get(table, [])
-    ]
+def _ceiling(evidence: Evidence, table: str) -> str:
+    reached = evidence.reached.get(table)
+    if reached is None:
+        return ""
+    return (
+        f"The recall ceiling is {decimal(reached)}: the lists hold the target for {100 * reached:.1f} % of queries, "
+        "and a perfect reranker would put it first for exactly those, which is the highest that any metric here can be."
+    )
 
 
-def _sentences(evidence: Evidence, table: str) -> list[str]:
-    drawn = {frozenset((d.a, d.b)) for _, lines in differences(evidence, table) for d in lines}
-    made = evidence.comparisons.get("tables", {}).get(table, [])
-    return [str(c["sentence"]) for c in made if c.get("sentence") and frozenset((c["a"], c["b"])) in drawn]
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What one stage took; `share` of the whole, in percent, for a bar."""
-
-    stage: str
-    seconds: str
-    memory: str
-    device: str
-    share: float
-
-
-def spent(evidence: Evidence) -> tuple[list[Spent], str]:
-    """Each stage in the order in which they started, and the sum in words."""
-    stages = [s for s in evidence.cost.get("stages", []) if isinstance(s.get("seconds"), int | float)]
-    total = sum(s["seconds"] for s in stages)
-    rows = [
-        Spent(
-            str(s.get("stage", "")),
-            seconds(s["seconds"]),
-            f"{s['peak_rss_gb']:.1f} GB" if isinstance(s.get("peak_rss_gb"), int | float) else "",
-            str(s.get("device") or ""),
-            100 * s["seconds"] / total if total else 0,
-        )
-        for s in stages
-    ]
-    return rows, seconds(total) if stages else ""
-
-
-def speeds(evidence: Evidence) -> list[dict[str, str]]:
-    """How fast each ranker answers, and how large it is."""
+def _captured(evidence: Evidence, table: str, metrics: list[str]) -> Table | None:
+    """Each metric over that of a perfect reranker of the same lists: there, every metric equals the recall ceiling."""
+    reached = evidence.reached.get(table)
+    if not reached:
+        return None
+    depth = evidence.primary.partition("@")[2]
+    shown = [m for m in metrics if m in (evidence.primary, "hit@1", f"hit@{depth}")]
     rows = []
-    order = [ranker for facts in evidence.tables.values() for ranker in facts["rankers"]]
-    rankers: dict[str, dict[str, Any]] = evidence.cost.get("rankers", {})
-    for ranker in sorted(
-        rankers, key=lambda r: [order.index(o) for o in (r, r.rpartition("-s")[0]) if o in order] or [99]
-    ):
-        facts = rankers[ranker]
-        rate, size = facts.get("users_per_second"), facts.get("parameters")
-        rows.append(
-            {
-                "ranker": ranker,
-                "look": look(evidence, ranker),
-                "rate": count(rate) if isinstance(rate, int | float) else "",
-                "size": _size(size) if isinstance(size, int | float) else "",
-                "took": seconds(facts["seconds"]) if isinstance(facts.get("seconds"), int | float) else "",
-            }
-        )
-    return rows
+    for ranker, values in evidence.tables[table]["rankers"].items():
+        shares = [float(values[m]["mean"]) / reached for m in shown]
+        cells = [Cell(f"{100 * share:.1f} %", value=share) for share in shares]
+        rows.append(Row(ranker, cells, evidence.look(ranker)))
+    caption = f"The share of the ceiling ({decimal(reached)}) that each ranker captured"
+    return Table(f"captured-{table}", caption, "ranker", [title(m) for m in shown], rows, title(evidence.primary))
 
 
-def _size(parameters: float) -> str:
-    """A number of parameters.
-
-    >>> _size(1_230_000), _size(560), _size(7e9)
-    ('1.2 M', '560', '7.0 G')
-    """
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if parameters >= unit:
-            return f"{parameters / unit:.1f} {name}"
-    return f"{parameters:.0f}"
+def _lists(evidence: Evidence, table: str, facts: dict[str, Any]) -> Table | None:
+    """What the lists are like, whatever they hit: coverage, concentration, novelty and so on; None if not measured."""
+    found: dict[str, dict[str, Any]] = facts.get("lists") or {
+        ranker: {metric: {"mean": value} for metric, value in covered.items()}
+        for ranker, covered in facts.get("coverage", {}).items()
+    }
+    metrics = list(dict.fromkeys(metric for values in found.values() for metric in values))
+    heads = [metric.replace("_", " ") for metric in metrics]
+    rows = [Row(r, [interval(values.get(m)) for m in metrics], evidence.look(r)) for r, values in found.items()]
+    told = [(head, LISTS[stem]) for head in heads if (stem := head.partition("@")[0]) in LISTS]
+    seen: dict[str, str] = {note: head.partition("@")[0] for head, note in reversed(told)}
+    notes = [(head, note) for note, head in reversed(seen.items())]
+    table_ = Table(f"lists-{table}", "What the lists are like", "ranker", heads, rows)
+    kept = filled(table_) if rows else None
+    return None if kept is None else Table(kept.name, kept.caption, kept.head, kept.columns, kept.rows, notes=notes)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.report import sentences
-from llmrec.report.results import Result, results
+from llmrec.report.results import results
+from llmrec.report.tables import Table as Numbers
 
 WORDS = {"warning": "warns", "note": "notes"}
 WIDTH = 100  # where stdout is no terminal and so has none
@@ -24,7 +25,7 @@ def print_tables(run: Path, *, console: Console | None = None) -> None:
     evidence = read_evidence(run)
     for result in results(evidence):
         console.print(Text(f"\n{result.title} ({result.asked})", style="bold"))
-        console.print(_table(result))
+        console.print(_table(result.table))
     console.print()
     for sentence in sentences(evidence):
         console.print(Text(sentence))
@@ -36,23 +37,23 @@ def print_tables(run: Path, *, console: Console | None = None) -> None:
         console.print(Text(f"Report: {page.resolve()}"), soft_wrap=True)
 
 
-def _table(result: Result) -> Padding:
+def _table(numbers: Numbers) -> Padding:
     """The metric that decides with its interval, HR at 1 and at the deciding depth: what fits into eighty columns."""
-    depth = result.primary.partition("@")[2]
-    shown = [i for i, column in enumerate(result.columns) if column in (result.primary, "HR@1", f"HR@{depth}")]
+    depth = numbers.decides.partition("@")[2]
+    shown = [i for i, column in enumerate(numbers.columns) if column in (numbers.decides, "HR@1", f"HR@{depth}")]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("ranker", no_wrap=True)
-    for column in (result.columns[i] for i in shown):
-        table.add_column(f"{column} ★" if column == result.primary else column, justify="right", no_wrap=True)
-    for row in result.rows:
-        name = Text(row.ranker)
+    for column in (numbers.columns[i] for i in shown):
+        table.add_column(f"{column} ★" if column == numbers.decides else column, justify="right", no_wrap=True)
+    for row in numbers.rows:
+        name = Text(row.name)
         if row.tags:
             name.append(f"  {', '.join(row.tags)}", style="dim")
         cells = []
-        for column, cell in ((result.columns[i], row.cells[i]) for i in shown):
-            text = Text(cell.mean, style="bold" if cell.best else "")
-            if column == result.primary and cell.interval:
-                text.append(f"  [{cell.interval}]", style="dim")
+        for column, cell in ((numbers.columns[i], row.cells[i]) for i in shown):
+            text = Text(cell.text, style="bold" if cell.best else "")
+            if column == numbers.decides and cell.note:
+                text.append(f"  [{cell.note}]", style="dim")
             cells.append(text)
         table.add_row(name, *cells, style="dim" if row.look == "chance" else "")
     return Padding(table, (0, 0, 0, 2))

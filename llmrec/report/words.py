@@ -11,6 +11,17 @@ SLICES = {
     "target_popularity": "Popularity of the target",
     "history_length": "Items in the history",
     "title_length": "Characters in the target's title",
+    "item_age": "Age of the target",
+    "cold_items": "Target never met in training",
+    "repeat_or_new": "Met before, or new to the user",
+}
+LISTS = {
+    "coverage": "the share of the catalogue that stands among anybody's first k items",
+    "gini": "how unevenly items are offered: 0 if all equally often, towards 1 if a few take every place",
+    "novelty": "how rare the offered items are in training; higher is further from the popular ones",
+    "diversity": "how unlike one another the items of one list are",
+    "calibration": "how far the kinds of items in a list stray from those in the user's own history",
+    "repeats": "the share of offered items that the user had already met",
 }
 
 
@@ -51,6 +62,34 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def per_users(value: float) -> str:
+    """Seconds for 1,000 users: two digits that count, and no more than those that are whole.
+
+    >>> per_users(0.018), per_users(0.5386), per_users(31.7), per_users(4020.4)
+    ('0.018', '0.54', '32', '4,020')
+    """
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def millis(value: float) -> str:
+    """Milliseconds, with two digits that count.
+
+    >>> millis(0.423), millis(42.1), millis(1234)
+    ('0.42 ms', '42 ms', '1,234 ms')
+    """
+    return f"{value:.2g} ms" if value < 10 else f"{value:,.0f} ms"
+
+
+def size(value: float, units: tuple[str, ...] = ("", " k", " M", " G")) -> str:
+    """A large number in thousands of thousands: parameters, or bytes with their own units.
+
+    >>> size(1_230_000), size(560), size(7e9), size(5.2e8, (" B", " kB", " MB", " GB"))
+    ('1.2 M', '560', '7.0 G', '520.0 MB')
+    """
+    power = min(len(units) - 1, max(0, (len(f"{abs(value):.0f}") - 1) // 3))
+    return f"{value / 1000**power:.1f}{units[power]}" if power else f"{value:.0f}{units[0]}"
+
+
 def count(value: float) -> str:
     """A count with thousands set apart; small rates keep a digit.
 
@@ -79,6 +118,8 @@ def table_title(evidence: Evidence, table: str) -> str:
         return f"The target among {candidates - 1} drawn uniformly"
     if table == "two_stage":
         return f"The retriever's top {candidates}"
+    if table == "shared":
+        return f"The {candidates} candidates that all list"
     return f"{table.replace('_', ' ').capitalize()}: {candidates} candidates"
 
 
@@ -88,6 +129,8 @@ def table_note(table: str, facts: dict[str, Any]) -> str:
         return "Every item that the user has not yet touched is ranked. This is the table to judge a system by."
     if table == "two_stage":
         return "The target is not added: where the retriever missed it, every reranker misses it too."
+    if table == "shared":
+        return "All of these rankings list the same items for each query."
     return (
         "Easier than real use: most drawn items are ones that nobody would confuse with the target, so numbers are "
         "high, and the order of rankers can differ from the full catalogue's. Numbers of different candidate sets do "

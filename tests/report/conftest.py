@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.runs import finished_run
+from tests.report.runs import crowded, finished_run, measured_in_full
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +20,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(finished: Path, tmp_path: Path) -> Path:
     """A run folder to change."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def full(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder to read that has all that a run may have."""
+    return measured_in_full(Path(shutil.copytree(finished, tmp_path_factory.mktemp("full") / "run")))
+
+
+@pytest.fixture(scope="session")
+def crowd(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder to read with nineteen rankers."""
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("crowd") / "run"))
+    return crowded(run, [f"mamba_objective_{n:02d}" for n in range(13)])

@@ -12,7 +12,8 @@ import pytest
 
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.figures import draw
-from llmrec.report.plots import chosen, differences, pictures, points, slices, training, who_wins
+from llmrec.report.plots import pictures, points, training, who_wins
+from llmrec.report.slices import slices
 
 
 @pytest.fixture
@@ -20,33 +21,9 @@ def evidence(finished: Path) -> Evidence:
     return read_evidence(finished)
 
 
-def test_contenders_meet_the_best_floor_the_retriever_and_themselves_before_tuning(evidence: Evidence):
-    shown = {title: [(d.a, d.b) for d in lines] for title, lines in differences(evidence, "uniform")}
-    floor, retriever, before = shown.values()
-    assert floor == [("retriever", "transitions"), ("before", "transitions"), ("orpo", "transitions")]
-    assert retriever == [("before", "retriever"), ("orpo", "retriever")]
-    assert before == [("orpo", "before")]
-
-
-def test_a_comparison_made_the_other_way_round_is_turned(evidence: Evidence):
-    made = {"a": "transitions", "b": "orpo", "difference": 0.2, "low": 0.1, "high": 0.4, "p_holm": 0.01}
-    turned = replace(evidence, comparisons={"tables": {"uniform": [made]}})
-    ((_, (line,)),) = differences(turned, "uniform")
-    assert (line.a, line.difference, line.low, line.high) == ("orpo", -0.2, -0.4, -0.1)
-
-
-@pytest.mark.parametrize(("low", "p_holm", "sure"), [(0.01, 0.01, True), (0.01, 0.2, False), (-0.01, 0.01, False)])
-def test_a_difference_is_sure_only_when_interval_and_corrected_test_agree(
-    evidence: Evidence, low: float, p_holm: float, sure: bool
-):
-    made = {"a": "orpo", "b": "retriever", "difference": 0.1, "low": low, "high": 0.2, "p_holm": p_holm}
-    ((_, (line,)),) = differences(replace(evidence, comparisons={"tables": {"uniform": [made]}}), "uniform")
-    assert line.sure is sure
-
-
 def test_every_figure_is_well_formed_and_the_same_every_time(evidence: Evidence):
     first, second = pictures(evidence), pictures(evidence)
-    names = {"training", "who-wins-catalogue", "who-wins-uniform", "slices-catalogue", "slices-uniform"}
+    names = {"training", "pareto", "who-wins-catalogue", "who-wins-uniform", "slices-catalogue", "slices-uniform"}
     assert set(first) == names
     for name in names:
         assert ElementTree.fromstring(first[name].svg).tag.endswith("svg")
@@ -68,7 +45,7 @@ def test_curves_leave_out_what_is_no_finite_number():
 
 
 def test_slices_show_the_best_floor_and_both_sides(evidence: Evidence):
-    assert chosen(evidence, "uniform") == ["transitions", "retriever", "before", "orpo"]
+    assert evidence.chosen("uniform") == ["transitions", "retriever", "before", "orpo"]
 
 
 def test_names_with_dollars_and_tags_are_drawn_as_they_are():
@@ -89,3 +66,34 @@ def test_the_page_sets_the_colours_and_the_file_has_its_own_ground(evidence: Evi
     assert "var(--language)" in picture.inline
     assert "#d55e00" not in picture.inline
     assert '<rect width="100%" height="100%" fill="#ffffff"/>' in picture.write(tmp_path).read_text()
+
+
+def test_of_many_rankers_each_has_one_line_and_the_panels_say_against_whom(crowd: Path):
+    picture = who_wins(read_evidence(crowd), "catalogue")
+    assert picture is not None
+    for n in range(13):
+        assert picture.svg.count(f">mamba_objective_{n:02d}<") == 1
+    for other in ("transitions", "the retriever", "before"):
+        assert f">{other}<" in picture.svg
+    height = float(ElementTree.fromstring(picture.svg).attrib["height"].removesuffix("pt"))
+    assert height < 72 * 6
+    assert "against the retriever" in picture.alt
+
+
+def test_many_training_runs_are_drawn_without_a_legend_of_all(evidence: Evidence):
+    log = evidence.tuning["orpo"]
+    many = training(replace(evidence, tuning={f"orpo-s{n}": log for n in range(20)}))
+    assert many is not None
+    assert "40 curves" in many.svg  # losses, on training and on validation pairs
+    assert "orpo-s7" not in many.svg
+    assert len(many.alt) < 1000
+
+
+def test_ten_groups_have_a_line_of_the_figure_to_themselves(full: Path):
+    picture = slices(read_evidence(full), "catalogue")
+    assert picture is not None
+    ElementTree.fromstring(picture.svg)
+    for title in ("Age of the target", "Target never met in training", "Met before, or new to the user"):
+        assert title in picture.svg
+    assert "to 199" in picture.svg
+    assert "Age of the target, in the group 0 to 99 and in 900 to 999: transitions 1.000 and 1.000" in picture.alt

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from llmrec.report.evidence import Evidence, read_evidence
-from llmrec.report.results import Result, results, speeds, spent
+from llmrec.report.results import Result, results
 
 
 @pytest.fixture
@@ -22,12 +23,13 @@ def uniform(evidence: Evidence) -> Result:
 
 
 def test_the_metric_that_decides_comes_first(uniform: Result):
-    assert uniform.columns == ["NDCG@10", "HR@1", "HR@5", "HR@10", "MRR@10"]
+    assert uniform.table.columns == ["NDCG@10", "HR@1", "HR@5", "HR@10", "MRR@10"]
 
 
 def test_a_depth_at_which_everybody_scores_one_is_left_out(uniform: Result, evidence: Evidence):
     assert "hit@20" in evidence.metrics["tables"]["uniform"]["rankers"]["orpo"]
-    assert "HR@20" not in uniform.columns + uniform.more
+    assert uniform.more is not None
+    assert "HR@20" not in uniform.table.columns + uniform.more.columns
 
 
 def test_recall_of_a_two_stage_set_is_no_matter_of_course(evidence: Evidence, uniform: Result):
@@ -36,13 +38,13 @@ def test_recall_of_a_two_stage_set_is_no_matter_of_course(evidence: Evidence, un
     del facts["chance"]
     metrics = {**evidence.metrics, "tables": {"two_stage": facts}}
     (result,) = results(replace(evidence, metrics=metrics, comparisons={}))
-    assert "HR@20" in result.columns
+    assert "HR@20" in result.table.columns
 
 
 def test_the_best_of_a_column_and_the_best_floor_are_marked(uniform: Result):
-    rows = {row.ranker: row for row in uniform.rows}
+    rows = {row.name: row for row in uniform.table.rows}
     assert "best floor" in rows["transitions"].tags
-    assert [row.ranker for row in uniform.rows if row.cells[0].best] == ["transitions"]
+    assert [row.name for row in uniform.table.rows if row.cells[0].best] == ["transitions"]
     assert "not tuned" in rows["before"].tags
 
 
@@ -50,29 +52,65 @@ def test_equal_rankers_are_best_together(evidence: Evidence):
     same = {"ndcg@10": {"mean": 0.5, "low": 0.4, "high": 0.6}}
     metrics = {"primary": "ndcg@10", "tables": {"catalogue": {"candidates": None, "rankers": {"a": same, "b": same}}}}
     (result,) = results(replace(evidence, metrics=metrics, comparisons={}))
-    assert [row.cells[0].best for row in result.rows] == [True, True]
+    assert [row.cells[0].best for row in result.table.rows] == [True, True]
 
 
 def test_chance_stands_below_drawn_candidates_and_nowhere_else(evidence: Evidence):
-    lasts = {result.name: result.rows[-1] for result in results(evidence)}
-    assert lasts["uniform"].ranker == "chance"
-    assert lasts["uniform"].cells[1].mean == ".050"  # HR@1 among twenty
-    assert lasts["catalogue"].ranker != "chance"
+    lasts = {result.name: result.table.rows[-1] for result in results(evidence)}
+    assert lasts["uniform"].name == "chance"
+    assert lasts["uniform"].cells[1].text == ".050"  # HR@1 among twenty
+    assert lasts["catalogue"].name != "chance"
 
 
-def test_stages_add_up(evidence: Evidence):
-    stages, total = spent(evidence)
-    assert [s.stage for s in stages] == ["prepare", "retrieve", "pretrain", "train"]
-    assert sum(s.share for s in stages) == pytest.approx(100)
-    assert total == "8 min 17 s"
-
-
-def test_speeds_come_in_the_order_of_the_tables(evidence: Evidence):
-    order = [row["ranker"] for row in speeds(evidence)]
-    assert order == ["popularity", "recent", "transitions", "retriever", "before", "orpo"]
+def test_every_cell_keeps_the_number_that_it_rounds(uniform: Result, evidence: Evidence):
+    exact = evidence.metrics["tables"]["uniform"]["rankers"]["orpo"]["ndcg@10"]
+    cell = next(row for row in uniform.table.rows if row.name == "orpo").cells[0]
+    assert (cell.value, cell.low, cell.high) == (exact["mean"], exact["low"], exact["high"])
 
 
 def test_only_comparisons_that_are_drawn_are_put_into_words(uniform: Result):
-    assert len(uniform.comparisons) == 15
+    assert uniform.pairs is not None
+    assert len(uniform.pairs.rows) == 15
     assert len(uniform.sentences) == 6
     assert not any("popularity" in sentence for sentence in uniform.sentences)
+
+
+def test_the_ceiling_is_the_share_of_lists_that_hold_the_target(full: Path):
+    """Every fourth query was robbed of what the retriever put first."""
+    rows = pl.read_parquet(full / "evaluate" / "per_query.parquet").filter(pl.col("table") == "two_stage")
+    reached = (rows.filter(pl.col("ranker") == "retriever")["above"] >= 0).mean()
+    assert isinstance(reached, float)
+    assert 0.5 < reached < 0.9
+    result = next(r for r in results(read_evidence(full)) if r.name == "two_stage")
+    assert f"{100 * reached:.1f} % of queries" in result.ceiling
+    assert result.captured is not None
+    shares = {row.name: row.cells[0].value for row in result.captured.rows}
+    means = read_evidence(full).metrics["tables"]["two_stage"]["rankers"]
+    assert shares == pytest.approx({name: m["ndcg@10"]["mean"] / reached for name, m in means.items()})
+
+
+def test_sets_that_always_hold_the_target_have_no_ceiling(uniform: Result):
+    assert uniform.ceiling == ""
+    assert uniform.captured is None
+
+
+def test_what_lists_are_like_is_told_with_a_sentence_for_each_column(full: Path):
+    result = next(r for r in results(read_evidence(full)) if r.name == "catalogue")
+    assert result.lists is not None
+    assert result.lists.columns == ["coverage@10", "novelty@10"]
+    assert [column for column, _ in result.lists.notes] == ["coverage", "novelty"]
+    novelty = result.lists.rows[0].cells[1]
+    assert (novelty.text, novelty.note, novelty.value) == ("6.25", "6.00–6.50", 6.25)
+
+
+def test_coverage_alone_still_is_shown(finished: Path):
+    result = next(r for r in results(read_evidence(finished)) if r.name == "catalogue")
+    assert result.lists is not None
+    assert result.lists.columns[0] == "coverage@1"
+
+
+def test_the_numbers_of_the_slices_stand_in_a_table(full: Path):
+    result = next(r for r in results(read_evidence(full)) if r.name == "catalogue")
+    assert result.slices is not None
+    assert "item age: 900 to 999" in [row.name for row in result.slices.rows]
+    assert result.slices.columns == ["queries", *read_evidence(full).chosen("catalogue")]
