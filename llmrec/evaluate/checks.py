@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
-from llmrec.columns import ITEM, ITEMS, QUERY, SCORE, SOURCE, TARGET, USER
+from llmrec.columns import ITEM, ITEMS, QUERY, RANK, SCORE, SOURCE, TARGET, USER
 from llmrec.errors import RankingFault
 
 Kind = Literal["catalogue", "injected", "two-stage"]
+
+
+def check_asked(queries: pl.DataFrame, *, where: str) -> None:
+    """There must be a question."""
+    if not queries.height:
+        raise RankingFault(
+            f"{where}: there is no test query. Prepare the run anew with a split that leaves some (a lower "
+            "split.quantile, a lower data.min_user), or give other queries."
+        )
 
 
 def check_candidates(candidates: pl.DataFrame, queries: pl.DataFrame, *, where: str) -> Kind:
@@ -23,7 +33,10 @@ def check_candidates(candidates: pl.DataFrame, queries: pl.DataFrame, *, where: 
     _same_queries(candidates, queries, where=where, ranker="the candidate table")
     repeated = candidates.filter(pl.col(ITEMS).list.n_unique() != pl.col(ITEMS).list.len())
     if repeated.height:
-        raise RankingFault(f"{where}: query {repeated[QUERY][0]} lists a candidate twice.")
+        raise RankingFault(
+            f"{where}: {repeated.height:,} candidate sets hold an item twice, first that of query "
+            f"{repeated[QUERY][0]}. Offer each item once."
+        )
     joined = queries.select(QUERY, TARGET).join(candidates.select(QUERY, ITEMS, SOURCE), on=QUERY)
     named = joined[SOURCE].list.contains("target")
     if not named.any():
@@ -52,7 +65,7 @@ def check_rankings(
 
 
 def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
-    """One ranking: finite scores, an item once a query, and no query missing."""
+    """One ranking: finite scores, an item once a query, no query missing, and ranks in the order of the scores."""
     bad = ranking.filter(~pl.col(SCORE).is_finite() | pl.col(SCORE).is_null())
     if bad.height:
         raise RankingFault(
@@ -62,7 +75,11 @@ def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, r
     _same_queries(ranking, queries, where=where, ranker=ranker)
     if ranking.select(QUERY, ITEM).n_unique() < ranking.height:
         twice = ranking.filter(pl.struct(QUERY, ITEM).is_duplicated())
-        raise RankingFault(f"{where}: {ranker} lists item {twice[ITEM][0]} more than once for query {twice[QUERY][0]}.")
+        raise RankingFault(
+            f"{where}: {twice.height:,} rows of {ranker} list an item again, first item {twice[ITEM][0]} for query "
+            f"{twice[QUERY][0]}. List each item once for a query."
+        )
+    _ranks_agree(ranking, where=where, ranker=ranker)
 
 
 def _same_queries(table: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
@@ -77,6 +94,25 @@ def _same_queries(table: pl.DataFrame, queries: pl.DataFrame, *, where: str, ran
         raise RankingFault(
             f"{where}: {ranker} ranks {extra.height:,} queries that nobody asked, first query {extra[QUERY][0]}. "
             "Rank the same queries to compare them."
+        )
+
+
+def _ranks_agree(ranking: pl.DataFrame, *, where: str, ranker: str) -> None:
+    """Metrics go by score and lists are cut by rank: where the two disagree, each tells of another ranking."""
+    query, rank, score = (ranking[column].to_numpy() for column in (QUERY, RANK, SCORE))
+    same = query[1:] == query[:-1]
+    if (same & (rank[1:] <= rank[:-1])).any() or (query[1:] < query[:-1]).any():
+        order = np.lexsort((rank, query))
+        ranking, query, rank, score = ranking[order], query[order], rank[order], score[order]
+        same = query[1:] == query[:-1]
+    climbs, shared = score[1:] > score[:-1], rank[1:] == rank[:-1]
+    torn = np.flatnonzero(same & (climbs | (shared & (score[1:] != score[:-1])))) + 1
+    if len(torn):
+        row = ranking.row(int(torn[0]), named=True)
+        raise RankingFault(
+            f"{where}: {len(torn):,} ranks of {ranker} disagree with its scores, first for query {row[QUERY]}: item "
+            f"{row[ITEM]} (rank {row[RANK]}) scores {row[SCORE]:g}, and the item before it {score[torn[0] - 1]:g}. "
+            "Write ranks from 1 in the order of the scores."
         )
 
 

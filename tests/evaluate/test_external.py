@@ -157,8 +157,8 @@ def test_the_same_file_twice_is_refused(run: Path, tmp_path: Path):
 def test_a_rank_that_contradicts_its_score_is_refused(run: Path, tmp_path: Path):
     csv = file(tmp_path / "odd.csv", "user,item,rank,score", "m0,isbn-1,1,0.2", "m0,isbn-2,2,0.9")
     assert refused(read_queries(run), csv).endswith(
-        "odd.csv: rank and score disagree, first for m0: item isbn-2 (rank 2) scores 0.9, more than the item before "
-        "it. Leave out the column that does not count."
+        "odd.csv: rank and score disagree in 1 rows, first for m0: item isbn-2 (rank 2) scores 0.9, more than the item "
+        "before it. Leave out the column that does not count."
     )
 
 
