@@ -15,6 +15,7 @@ from llmrec.evaluate import slots
 from llmrec.evaluate.case import Case
 from llmrec.evaluate.finding import Level, check, share
 from llmrec.evaluate.lists import Lists, rows_of
+from llmrec.evaluate.sentences import title
 
 MOST = 20_000  # queries whose slots are compared with their ranks: a habit shows in far fewer
 Said = Iterator[tuple[Level, str, str]]
@@ -48,8 +49,7 @@ def ties(case: Case) -> Said:
     for name, rankers in case.lists.items():
         means, bounds, rates = {}, {}, {}
         for ranker, seeds in rankers.items():
-            tied = [(lists.tied > 1) & ~lists.flat for lists in seeds]
-            rates[ranker] = float(np.mean([each.mean() for each in tied])) if len(case.queries) else 0.0
+            rates[ranker] = float(np.mean([(lists.tied > 1).mean() for lists in seeds]))
             means[ranker] = float(np.mean([_value(case, x.above, x.tied) for x in seeds]))
             best = float(np.mean([_value(case, x.above, np.ones_like(x.tied)) for x in seeds]))
             lowest = (np.where(x.above < 0, -1, x.above + x.tied - 1) for x in seeds)
@@ -64,7 +64,7 @@ def ties(case: Case) -> Said:
                 "warns" if settles else "notes",
                 name,
                 f"`{ranker}` ties the target with other items for {share(rates[ranker], 1)} of queries: its "
-                f"{case.primary} of {means[ranker]:.3f} could be made anything from {worst:.3f} to {best:.3f}"
+                f"{title(case.primary)} of {means[ranker]:.3f} could be made anything from {worst:.3f} to {best:.3f}"
                 + (", enough to settle whether it comes first" if settles else ""),
             )
 

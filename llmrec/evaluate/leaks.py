@@ -81,13 +81,15 @@ def future_training(case: Case) -> Said:
             )
         return
     late = training.filter(pl.col(TIME) > case.queries[TIME].min())
+    half = training.filter(pl.col(TIME) > case.queries[TIME].median()).height
     if last or late.height:
         rule = "leave-last-out: " if last else ""
         yield (
             "disqualifies" if case.method == "time" else "warns",
             SPLIT,
             f"{rule}{late.height:,} training interactions ({share(late.height, training.height)}), of "
-            f"{late[USER].n_unique():,} users, are later than the first target that is asked for",
+            f"{late[USER].n_unique():,} users, are later than the first target that is asked for, "
+            f"{share(half, training.height)} later than half of the targets",
         )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,9 @@ import polars as pl
 
 from llmrec.evaluate.finding import share
 from llmrec.ranking import ranked
-from tests.evaluate.audited import CLUB, TABLE, found, in_slot, levels
-from tests.evaluate.club import offered
+from llmrec.rng import rng_for
+from tests.evaluate.audited import CLUB, TABLE, found, in_slot, levels, of
+from tests.evaluate.club import listing, offered
 
 
 def test_a_slot_that_follows_from_the_target_disqualifies():
@@ -68,3 +70,27 @@ def test_a_target_in_the_history_gives_itself_away():
     larder = replace(CLUB, queries=again)
     findings = found(larder, offered(larder, 10))
     assert levels(findings, "already in the user's history, and no other candidate is") == ["disqualifies"]
+
+
+def test_the_published_mistake_is_shown_with_what_it_is_worth():
+    """A benchmark that seeds its shuffle with the answer: no history is needed to find it."""
+    slots = np.array([rng_for(7, "shuffle", int(target)).integers(10) for target in CLUB.queries["target"]])
+    [(level, what)] = of(found(candidates=in_slot(slots)), "slot-follows-target")
+    assert level == "disqualifies"
+    [rule] = re.findall(r"a rule that knows only slots and popularity gets HR@1 (0\.\d+) without any history", what)
+    assert float(rule) > 0.5
+    assert what.endswith("chance 0.100")
+
+
+def test_slots_shuffled_by_query_are_no_finding():
+    assert not of(found(), "slot-follows-target")
+    assert not of(found(), "uneven-slots")
+
+
+def test_a_target_in_the_history_is_told_where_there_are_no_candidate_sets():
+    again = CLUB.queries.with_columns(
+        target=pl.Series([int(history[0]) for history in CLUB.contexts(CLUB.queries)], dtype=pl.Int32)
+    )
+    larder = replace(CLUB, queries=again)
+    lists = found(larder, None, table="catalogue", me=listing(larder, 1, ranker="me"))
+    assert of(lists, "target-in-history") == [("warns", "400 targets (100 %) are already in the user's history")]
