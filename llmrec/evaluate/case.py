@@ -15,7 +15,7 @@ import polars as pl
 
 from llmrec.columns import ITEM, ITEMS, KEY, POSITION, QUERY, SOURCE, TARGET, TEXT, TIME, TIMES, TRAIN, USER
 from llmrec.evaluate.finding import Part
-from llmrec.evaluate.lists import Ints, Lists, lists_of, rows_of
+from llmrec.evaluate.lists import Ints, Lists, keys_of, lists_of, rows_of
 
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
@@ -134,12 +134,12 @@ class Case:
         """What users had met when they were asked, as sorted keys of (row of the query, item)."""
         if self.met is None:
             return np.empty(0, dtype=np.int64)
-        keys = np.sort(_keys(rows_of(self.met, self.queries), self.met[ITEM].to_numpy()))
+        keys = np.sort(keys_of(self.met, self.queries))
         return keys[np.diff(keys, prepend=-1) > 0]
 
     def is_seen(self, table: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Whether the user of each (query, item) row had met the item when asked."""
-        keys = _keys(rows_of(table, self.queries), table[ITEM].to_numpy())
+        keys = keys_of(table, self.queries)
         if not len(self.seen):
             return np.zeros(len(keys), dtype=bool)
         # Not np.isin, which would sort both sides again for every ranking.
@@ -190,11 +190,6 @@ def parts_of(larder: Larder, queries: pl.DataFrame) -> dict[str, Any]:
         "items": larder.catalogue.select(ITEM, KEY, TEXT),
         "others": larder.queries.join(queries, on=QUERY, how="anti"),
     }
-
-
-def _keys(rows: Ints, items: npt.NDArray[np.integer]) -> Ints:
-    """One number for each (row, item); items' codes have 32 bits, some below 0."""
-    return (rows << 32) | (items.astype(np.int64) & 0xFFFFFFFF)
 
 
 def _sourced(table: pl.DataFrame) -> bool:

@@ -12,6 +12,7 @@ import polars as pl
 
 from llmrec.columns import ITEM, ITEMS, QUERY, RANK, SCORE, SOURCE, TARGET, USER
 from llmrec.errors import RankingFault
+from llmrec.evaluate.lists import keys_of
 
 Kind = Literal["catalogue", "injected", "two-stage"]
 
@@ -56,12 +57,16 @@ def check_rankings(
     """Every ranker ranks these queries, finitely, each item once; and in a candidate table exactly its candidates."""
     if not rankings or not all(rankings.values()):
         raise RankingFault(f"{where}: no rankings to compare.")
+    offered = None
+    if candidates is not None:
+        offered = candidates.select(QUERY, pl.col(ITEMS).alias(ITEM)).explode(ITEM)
+        wanted = np.sort(keys_of(offered, queries))
     for ranker, seeds in rankings.items():
         for number, ranking in enumerate(seeds):
             name = f"`{ranker}`" if len(seeds) == 1 else f"`{ranker}` (seed {number})"
             check_ranking(ranking, queries, where=where, ranker=name)
-            if candidates is not None:
-                _same_candidates(ranking, candidates, where=where, ranker=name)
+            if offered is not None and not np.array_equal(np.sort(keys_of(ranking, queries)), wanted):
+                _tell_candidates_apart(ranking, offered, where=where, ranker=name)
 
 
 def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
@@ -73,7 +78,7 @@ def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, r
             f"{bad[ITEM][0]} ({bad[SCORE][0]}). A ranking needs finite scores."
         )
     _same_queries(ranking, queries, where=where, ranker=ranker)
-    if ranking.select(QUERY, ITEM).n_unique() < ranking.height:
+    if not np.diff(np.sort(keys_of(ranking, queries))).all():
         twice = ranking.filter(pl.struct(QUERY, ITEM).is_duplicated())
         raise RankingFault(
             f"{where}: {twice.height:,} rows of {ranker} list an item again, first item {twice[ITEM][0]} for query "
@@ -116,8 +121,8 @@ def _ranks_agree(ranking: pl.DataFrame, *, where: str, ranker: str) -> None:
         )
 
 
-def _same_candidates(ranking: pl.DataFrame, candidates: pl.DataFrame, *, where: str, ranker: str) -> None:
-    offered = candidates.select(QUERY, pl.col(ITEMS).alias(ITEM)).explode(ITEM)
+def _tell_candidates_apart(ranking: pl.DataFrame, offered: pl.DataFrame, *, where: str, ranker: str) -> None:
+    """Raises RankingFault that names the first candidate that was left out, or the first item that was none."""
     ranked = ranking.select(QUERY, ITEM)
     dropped = offered.join(ranked, on=[QUERY, ITEM], how="anti", maintain_order="left")
     if dropped.height:

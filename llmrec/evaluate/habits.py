@@ -17,7 +17,7 @@ from llmrec.evaluate.finding import Level, check, share
 from llmrec.evaluate.lists import Lists, rows_of
 from llmrec.evaluate.sentences import title
 
-MOST = 20_000  # queries whose slots are compared with their ranks: a habit shows in far fewer
+MOST = 5_000  # queries whose slots are compared with their ranks: a habit shows in far fewer
 Said = Iterator[tuple[Level, str, str]]
 
 
@@ -166,7 +166,8 @@ def slot_copying(case: Case) -> Said:
         offered = some.select(QUERY, TARGET, ITEMS, pl.int_ranges(pl.col(ITEMS).list.len()).alias("slot"))
         where = offered.explode(ITEMS, "slot").rename({ITEMS: ITEM}).filter(pl.col(ITEM) != pl.col(TARGET))
         for ranker, _, ranking in case.each(name):
-            both = ranking.select(QUERY, ITEM, RANK).join(where, on=[QUERY, ITEM])
+            these = ranking.select(QUERY, ITEM, RANK).filter(pl.col(QUERY).is_in(some[QUERY].implode()))
+            both = these.join(where, on=[QUERY, ITEM])
             paired = both.group_by(QUERY).agg(r=pl.corr(pl.col(RANK).rank(), pl.col("slot").rank()))["r"].drop_nans()
             mean = float(np.mean(paired.to_numpy())) if len(paired) else 0.0
             z = abs(mean) * np.sqrt(

@@ -90,6 +90,11 @@ def rows_of(table: pl.DataFrame, queries: pl.DataFrame) -> Ints:
     return np.repeat(found, np.diff(np.r_[starts, len(asked)])).astype(np.int64)
 
 
+def keys_of(table: pl.DataFrame, queries: pl.DataFrame) -> Ints:
+    """One number for each (query, item) row of a table; items' codes have 32 bits, some below 0."""
+    return (rows_of(table, queries) << 32) | (table[ITEM].to_numpy().astype(np.int64) & 0xFFFFFFFF)
+
+
 def _mixed(numbers: Ints, salt: npt.NDArray[np.uint64] | int) -> npt.NDArray[np.uint64]:
     """Each number and its salt as one that looks random."""
     x = numbers.astype(np.uint64) * MIX[0] + np.asarray(salt, dtype=np.uint64)

@@ -52,7 +52,7 @@ def read_run(run: Path) -> OfRun:
     arms = list(recipe.get("arms") or ["orpo"])
     files = sorted(run.glob("rankings/*/*.parquet"))
     if not files:
-        stopped = sorted(path.parent.name for path in run.glob(".partial/**/.fingerprint"))
+        stopped = sorted(str(p.parent.relative_to(run / ".partial")) for p in run.glob(".partial/**/.fingerprint"))
         cut = f" It was stopped in {', '.join(stopped)}." if stopped else ""
         raise RunFault(f"{run}: has no rankings yet; run `llmrec rank` first.{cut}")
     larder = _larder(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from llmrec.evaluate.case import Case
 from llmrec.evaluate.finding import Level, check, share
 
 CATALOGUE = "catalogue"
+MOST = 5_000  # candidate sets that are searched for titles within titles
 Ints = npt.NDArray[np.int64]
 Said = Iterator[tuple[Level, str, str]]
 
@@ -55,15 +56,16 @@ def near_twin_titles(case: Case) -> Said:
     remedy="Score by item (likelihoods, or the catalogue's tokens); match whole answers only.",
 )
 def title_in_title(case: Case) -> Said:
-    codes = _codes(case)
-    short, long = contained(case.words)
+    kinds: dict[tuple[str, ...], int] = {}  # items of one title are one title here
+    kind = np.array([kinds.setdefault(tuple(words), len(kinds)) for words in case.words])
+    short, long = contained(list(kinds))
     if not len(short):
         return
-    inside = np.zeros(len(codes), dtype=bool)
-    inside[short] = True
+    inside = np.isin(kind, short)
     what = _words(case, int(inside.sum()), _asked(case, inside), "as a part of another's title", verb="occur")
     for name, table in case.injected.items():
-        hit = share(_in_sets(table, codes, short, long), table.height)
+        some = table.head(MOST)
+        hit = share(_in_sets(some, _codes(case), kind, short * len(kinds) + long, len(kinds)), some.height)
         what += f"; in {hit} of the sets of `{name}` the target's title is in another's, or another's in it"
     yield "notes", CATALOGUE, what
 
@@ -94,8 +96,8 @@ def id_order(case: Case) -> Said:
             )
 
 
-def contained(titles: list[list[str]]) -> tuple[Ints, Ints]:
-    """Pairs of titles, by place, of which the first stands in the second as consecutive words.
+def contained(titles: Sequence[Sequence[str]]) -> tuple[Ints, Ints]:
+    """Pairs of titles, by place, of which the first stands in the second as consecutive words; all titles differ.
 
     >>> contained([["heat"], ["the", "heat", "2013"], ["the", "heat"], ["up"]])
     (array([0, 0, 2]), array([1, 2, 1]))
@@ -116,29 +118,24 @@ def contained(titles: list[list[str]]) -> tuple[Ints, Ints]:
         at, spans = at[fits], spans[fits]
         spans = spans * np.uint64(0xBF58476D1CE4E5B9) + mixed[at + length - 1]  # of `length` words from `at` on
         whole = lengths[owner[at]] == length
-        order = np.argsort(spans[whole], kind="stable")
+        order = np.argsort(spans[whole])
         wanted, short = spans[whole][order], owner[at[whole]][order]
-        begin, end = np.searchsorted(wanted, spans[~whole]), np.searchsorted(wanted, spans[~whole], side="right")
-        found = short[np.repeat(begin, end - begin) + _ramp(end - begin)]
-        pairs.append(found * len(titles) + np.repeat(owner[at[~whole]], end - begin))
+        if len(wanted):
+            place = np.searchsorted(wanted, spans[~whole]).clip(max=len(wanted) - 1)
+            same = wanted[place] == spans[~whole]
+            pairs.append(short[place[same]] * len(titles) + owner[at[~whole]][same])
     found = np.unique(np.concatenate(pairs))
     return found // max(len(titles), 1), found % max(len(titles), 1)
 
 
-def _ramp(sizes: Ints) -> Ints:
-    """0 ... size - 1 for each size."""
-    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-
-
-def _in_sets(table: pl.DataFrame, codes: Ints, short: Ints, long: Ints) -> int:
-    """In how many candidate sets the target's title holds another's or is held."""
-    n = len(codes)
-    place = pl.DataFrame({ITEM: codes, "place": np.arange(n)}, schema_overrides={ITEM: table.schema[TARGET]})
-    pairs = np.unique(np.concatenate([short * n + long, long * n + short]))
+def _in_sets(table: pl.DataFrame, codes: Ints, kind: Ints, pairs: Ints, n: int) -> int:
+    """In how many candidate sets the target's title holds another's or is held; items without a title are left out."""
+    order = np.argsort(codes)
     rows = table.select(QUERY, TARGET, pl.col(ITEMS).alias(ITEM)).explode(ITEM)
-    rows = rows.join(place, on=ITEM).join(place, left_on=TARGET, right_on=ITEM, suffix="_target")
-    keys = rows["place"].to_numpy() * n + rows["place_target"].to_numpy()
-    hit = pairs[np.searchsorted(pairs, keys).clip(max=len(pairs) - 1)] == keys
+    at = [np.searchsorted(codes, rows[c].to_numpy(), sorter=order).clip(max=len(codes) - 1) for c in (ITEM, TARGET)]
+    known = (codes[order[at[0]]] == rows[ITEM].to_numpy()) & (codes[order[at[1]]] == rows[TARGET].to_numpy())
+    one, other = (kind[order[place]] for place in at)
+    hit = known & (np.isin(one * n + other, pairs) | np.isin(other * n + one, pairs))
     return rows.filter(hit)[QUERY].n_unique()
 
 
