@@ -78,10 +78,19 @@ class Case:
         if part == "times":
             timed = self.training is not None and self.training[TIME].null_count() < self.training.height
             return timed and self.queries[TIME].null_count() < self.queries.height
+        if part == "moments":
+            return any(self.ordered_by(column) for column in (POSITION, TIME))
+        if part == "split":
+            return self.method is not None or self.has("times")
         if part == "titles":
             return self.items is not None and self.items[TEXT].null_count() == 0
         known = {"met": self.met, "training": self.training, "catalogue": self.items, "mined": self.mined}
         return known[part] is not None
+
+    def ordered_by(self, column: str) -> bool:
+        """Whether every query and every training interaction has a position, or a time."""
+        told = self.training is not None and not self.training[column].null_count()
+        return told and not self.queries[column].null_count()
 
     @cached_property
     def offered(self) -> dict[str, pl.DataFrame]:

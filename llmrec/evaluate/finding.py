@@ -11,15 +11,20 @@ if TYPE_CHECKING:
 
 Level = Literal["disqualifies", "warns", "notes"]
 LEVELS: tuple[Level, ...] = ("disqualifies", "warns", "notes")
-Part = Literal["rankings", "candidates", "sources", "met", "training", "times", "titles", "catalogue", "mined"]
+Part = Literal[
+    "rankings", "candidates", "sources", "met", "training", "times", "moments", "split", "titles", "catalogue", "mined"
+]  # fmt: skip
 # What a check looks at, and where it comes from where nobody has a run.
+_TIMES = "times of the queries and of the training interactions (a column `time` in both)"
 PARTS: dict[Part, str] = {
     "rankings": "rankings",
     "candidates": "candidate sets in slot order (--candidates)",
     "sources": "who supplied each candidate (a column `source` in --candidates)",
     "met": "what users had met before (--training, or a run folder)",
     "training": "the training interactions (--training, or a run folder)",
-    "times": "times of the queries and of the training interactions (a column `time` in both)",
+    "times": _TIMES,
+    "moments": _TIMES,  # or places in the user's history
+    "split": _TIMES,  # or the recipe's word on how it was split
     "titles": "titles (--items, or a run folder)",
     "catalogue": "the whole catalogue (--items, or a run folder)",
     "mined": "rankings that negatives were mined from (a run with `retrieved` in pairs.from)",

@@ -19,6 +19,7 @@ Said = Iterator[tuple[Level, str, str]]
 @check(
     "split-overlap",
     "training",
+    "moments",
     why="What was fitted on the answer need not find it: it remembers it.",
     remedy="Take the targets, and all that came after them, out of what models are fitted on.",
 )
@@ -26,7 +27,7 @@ def split_overlap(case: Case) -> Said:
     training = case.training
     assert training is not None
     for column in (POSITION, TIME):
-        if not (training[column].null_count() or case.queries[column].null_count()):
+        if case.ordered_by(column):
             both = [USER, ITEM, column]
             inside = case.queries.rename({TARGET: ITEM}).join(training.select(both), on=both, how="semi").height
             if inside:
@@ -64,6 +65,7 @@ def repeated_queries(case: Case) -> Said:
 @check(
     "future-training",
     "training",
+    "split",
     why="Models that know what others did later know what is about to be popular; nobody will tell them tomorrow.",
     remedy="Split at a moment (split.method=time) to compare systems for deployment.",
 )
@@ -145,7 +147,8 @@ def in_fold_mining(case: Case) -> Said:
         here, there = (count / size for count, size in zip(found, sizes, strict=True))
         pooled = sum(found) / sum(sizes)
         noise = float(np.sqrt(pooled * (1 - pooled) * sum(1 / size for size in sizes)))
-        if here > 1.5 * there and here - there > 5 * noise:
+        # On MovieLens-100K's quickstart the ratio is 1.5 where the retriever was fitted on these positions, else 1.07.
+        if here > 1.25 * there and here - there > 4 * noise:
             yield (
                 "warns",
                 "pairs",

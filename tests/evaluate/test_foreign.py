@@ -15,7 +15,6 @@ from tests.evaluate.audited import of
 
 PEOPLE = 60
 SONGS = [f"song {number}" for number in range(20)]
-COLUMNS = {"query": "query", "candidates": "items"}
 
 
 class Shop:
@@ -85,7 +84,7 @@ def test_slots_that_follow_the_target_are_found_in_anybodys_candidates(shop: Sho
 def test_what_was_not_given_is_not_checked_and_named(shop: Shop):
     left = unchecked(shop.case(shop.ranking()))
     assert left["slot-follows-target"] == ["candidate sets in slot order (--candidates)"]
-    assert left["split-overlap"] == ["the training interactions (--training, or a run folder)"]
+    assert left["cold-targets"] == ["the training interactions (--training, or a run folder)"]
     assert left["twin-titles"] == ["titles (--items, or a run folder)"]
     assert not {"few-users", "ties", "copied-order", "repeated-queries"} & left.keys()
 
@@ -118,6 +117,7 @@ def test_a_target_that_the_user_has_met_is_found_without_times(shop: Shop):
     asked = shop.queries.head(6).select("user", pl.col("target").alias("item"), "time")
     training = pl.concat([shop.training, asked]).drop("time")
     case = shop.case(training=shop.write("training.csv", training))
+    assert {"split-overlap", "future-training", "id-order"} <= unchecked(case).keys()
     assert of(findings(case), "target-in-history") == [("warns", "6 targets (10 %) are already in the user's history")]
 
 
