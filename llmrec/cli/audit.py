@@ -53,7 +53,7 @@ def audit(
         typer.echo(json.dumps({"findings": [asdict(f) for f in found], "unchecked": left}, indent=2))
     else:
         for finding in found:
-            typer.echo(f"{finding.level:<13} {finding.where}: {finding.what}")
+            typer.echo(_plain(f"{finding.level:<13} {finding.where}: {finding.what}"))
             typer.echo(f"{'':<13} why: {finding.why}")
             typer.echo(f"{'':<13} remedy: {finding.remedy} [{finding.check}]\n")
         typer.echo(f"{len(found)} findings about {subject}" if found else f"{subject}: nothing to find fault with")
@@ -63,6 +63,11 @@ def audit(
     grave = sum(finding.level == "disqualifies" for finding in found)
     if grave:
         raise Disqualified([f"{subject}: {grave} of these findings disqualify the comparison."])
+
+
+def _plain(text: str) -> str:
+    """Rankers' names come from other people's files, and a terminal obeys what it prints."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _case(

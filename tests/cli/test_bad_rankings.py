@@ -267,3 +267,12 @@ def test_a_benchmark_of_somebody_else_is_disqualified(run: Path) -> None:
     found = json.loads(typed("audit", "--queries", asked, "--candidates", offers, "--json").stdout)
     assert found["findings"][0]["check"] == "slot-follows-target"
     assert found["unchecked"]["ties"] == ["rankings"]
+
+
+def test_a_name_that_talks_to_the_terminal_is_only_a_name(run: Path) -> None:
+    theirs = run.parent / "theirs.csv"
+    rows = "\n".join(f"{row.rpartition(',')[0]},0,\x1b[2Jmodel" for row in ROWS)
+    theirs.write_text(f"user,item,score,ranker\n{rows}\n")
+    result = typed("audit", theirs, "--queries", run)
+    assert "[2Jmodel` gives every item the same score for 100 % of queries" in result.stdout
+    assert "\x1b" not in result.stdout
