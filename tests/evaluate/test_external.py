@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -239,3 +240,14 @@ def test_only_test_queries_are_asked(run: Path):
     assert read_queries(run).queries["query"].to_list() == [0, 3]
     with pytest.raises(RankingFault, match="no query is of fold train; found test, valid"):
         read_queries(run, fold="train")
+
+
+def test_made_up_books_of_two_files_stay_two_books(run: Path, tmp_path: Path):
+    """One was met in a file of candidates, and has a code below 0 already."""
+    asked = read_queries(run)
+    assert asked.items is not None
+    strange = pl.DataFrame({"item": [-1], "key": ["made-up"]}, schema_overrides={"item": pl.Int32})
+    wider = replace(asked, items=pl.concat([asked.items.select("item", "key"), strange]))
+    rows = [f"m{q},{key},{rank}" for q in range(4) for rank, key in enumerate(("made-up", "other", "isbn-7"), start=1)]
+    found = read_rankings([file(tmp_path / "theirs.csv", "user,item,rank", *rows)], wider)["theirs"]
+    assert found["item"].to_list() == [-1, -2, 7] * 4
