@@ -104,7 +104,10 @@ def checked_ranking(table: pl.DataFrame, *, where: str = "ranking") -> pl.DataFr
         )
     twice = table.filter(pl.struct(QUERY, ITEM).is_duplicated())
     if twice.height:
-        raise RankingFault(f"{where}: query {twice[QUERY][0]} lists item {twice[ITEM][0]} more than once.")
+        raise RankingFault(
+            f"{where}: {twice.height:,} rows list an item again: query {twice[QUERY][0]} lists item "
+            f"{twice[ITEM][0]} more than once. List each item once."
+        )
     names = table[RANKER].unique().to_list()
     if len(names) > 1:
         raise RankingFault(f"{where}: one file holds one ranker; found {', '.join(sorted(names))}.")

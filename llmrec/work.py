@@ -235,8 +235,9 @@ def evaluate(task: Task, out: Path) -> None:
     """Metrics, comparisons, audit and cost of everything that was ranked."""
     from llmrec.evaluate.cost import cost
     from llmrec.evaluate.evaluate import evaluate as judge
+    from llmrec.evaluate.of_run import mined_of
 
-    recipe = task.recipe
+    larder, recipe = task.larder(), task.recipe
     offered: dict[str, pl.DataFrame | None] = {"uniform": _candidates(task, "test"), "catalogue": None}
     if task.reranks:
         offered["two_stage"] = read_table(task.run.path("rankings/retriever") / "test_candidates.parquet")
@@ -250,7 +251,7 @@ def evaluate(task: Task, out: Path) -> None:
     # A disqualified comparison is written and reported like any other: its findings are the evidence. `stages` raises.
     with suppress(Disqualified):
         judge(
-            task.larder(),
+            larder,
             tables,
             offered,
             recipe.evaluate,
@@ -259,6 +260,7 @@ def evaluate(task: Task, out: Path) -> None:
             arms=list(recipe.arms),
             untuned=[one.arm for one in task.arms if one.recipe.objective is None],
             method=recipe.split.method,
+            mined=mined_of(task.run.folder, larder),
         )
 
 

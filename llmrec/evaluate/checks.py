@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
-from llmrec.columns import ITEM, ITEMS, QUERY, SCORE, SOURCE, TARGET, USER
+from llmrec.columns import ITEM, ITEMS, QUERY, RANK, SCORE, SOURCE, TARGET, USER
 from llmrec.errors import RankingFault
+from llmrec.evaluate.lists import keys_of
 
 Kind = Literal["catalogue", "injected", "two-stage"]
+
+
+def check_asked(queries: pl.DataFrame, *, where: str) -> None:
+    """There must be a question."""
+    if not queries.height:
+        raise RankingFault(
+            f"{where}: there is no test query. Prepare the run anew with a split that leaves some (a lower "
+            "split.quantile, a lower data.min_user), or give other queries."
+        )
 
 
 def check_candidates(candidates: pl.DataFrame, queries: pl.DataFrame, *, where: str) -> Kind:
@@ -23,7 +34,10 @@ def check_candidates(candidates: pl.DataFrame, queries: pl.DataFrame, *, where: 
     _same_queries(candidates, queries, where=where, ranker="the candidate table")
     repeated = candidates.filter(pl.col(ITEMS).list.n_unique() != pl.col(ITEMS).list.len())
     if repeated.height:
-        raise RankingFault(f"{where}: query {repeated[QUERY][0]} lists a candidate twice.")
+        raise RankingFault(
+            f"{where}: {repeated.height:,} candidate sets hold an item twice, first that of query "
+            f"{repeated[QUERY][0]}. Offer each item once."
+        )
     joined = queries.select(QUERY, TARGET).join(candidates.select(QUERY, ITEMS, SOURCE), on=QUERY)
     named = joined[SOURCE].list.contains("target")
     if not named.any():
@@ -43,16 +57,20 @@ def check_rankings(
     """Every ranker ranks these queries, finitely, each item once; and in a candidate table exactly its candidates."""
     if not rankings or not all(rankings.values()):
         raise RankingFault(f"{where}: no rankings to compare.")
+    offered = None
+    if candidates is not None:
+        offered = candidates.select(QUERY, pl.col(ITEMS).alias(ITEM)).explode(ITEM)
+        wanted = np.sort(keys_of(offered, queries))
     for ranker, seeds in rankings.items():
         for number, ranking in enumerate(seeds):
             name = f"`{ranker}`" if len(seeds) == 1 else f"`{ranker}` (seed {number})"
             check_ranking(ranking, queries, where=where, ranker=name)
-            if candidates is not None:
-                _same_candidates(ranking, candidates, where=where, ranker=name)
+            if offered is not None and not np.array_equal(np.sort(keys_of(ranking, queries)), wanted):
+                _tell_candidates_apart(ranking, offered, where=where, ranker=name)
 
 
 def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
-    """One ranking: finite scores, an item once a query, and no query missing."""
+    """One ranking: finite scores, an item once a query, no query missing, and ranks in the order of the scores."""
     bad = ranking.filter(~pl.col(SCORE).is_finite() | pl.col(SCORE).is_null())
     if bad.height:
         raise RankingFault(
@@ -60,9 +78,13 @@ def check_ranking(ranking: pl.DataFrame, queries: pl.DataFrame, *, where: str, r
             f"{bad[ITEM][0]} ({bad[SCORE][0]}). A ranking needs finite scores."
         )
     _same_queries(ranking, queries, where=where, ranker=ranker)
-    if ranking.select(QUERY, ITEM).n_unique() < ranking.height:
+    if not np.diff(np.sort(keys_of(ranking, queries))).all():
         twice = ranking.filter(pl.struct(QUERY, ITEM).is_duplicated())
-        raise RankingFault(f"{where}: {ranker} lists item {twice[ITEM][0]} more than once for query {twice[QUERY][0]}.")
+        raise RankingFault(
+            f"{where}: {twice.height:,} rows of {ranker} list an item again, first item {twice[ITEM][0]} for query "
+            f"{twice[QUERY][0]}. List each item once for a query."
+        )
+    _ranks_agree(ranking, where=where, ranker=ranker)
 
 
 def _same_queries(table: pl.DataFrame, queries: pl.DataFrame, *, where: str, ranker: str) -> None:
@@ -80,8 +102,27 @@ def _same_queries(table: pl.DataFrame, queries: pl.DataFrame, *, where: str, ran
         )
 
 
-def _same_candidates(ranking: pl.DataFrame, candidates: pl.DataFrame, *, where: str, ranker: str) -> None:
-    offered = candidates.select(QUERY, pl.col(ITEMS).alias(ITEM)).explode(ITEM)
+def _ranks_agree(ranking: pl.DataFrame, *, where: str, ranker: str) -> None:
+    """Metrics go by score and lists are cut by rank: where the two disagree, each tells of another ranking."""
+    query, rank, score = (ranking[column].to_numpy() for column in (QUERY, RANK, SCORE))
+    same = query[1:] == query[:-1]
+    if (same & (rank[1:] <= rank[:-1])).any() or (query[1:] < query[:-1]).any():
+        order = np.lexsort((rank, query))
+        ranking, query, rank, score = ranking[order], query[order], rank[order], score[order]
+        same = query[1:] == query[:-1]
+    climbs, shared = score[1:] > score[:-1], rank[1:] == rank[:-1]
+    torn = np.flatnonzero(same & (climbs | (shared & (score[1:] != score[:-1])))) + 1
+    if len(torn):
+        row = ranking.row(int(torn[0]), named=True)
+        raise RankingFault(
+            f"{where}: {len(torn):,} ranks of {ranker} disagree with its scores, first for query {row[QUERY]}: item "
+            f"{row[ITEM]} (rank {row[RANK]}) scores {row[SCORE]:g}, and the item before it {score[torn[0] - 1]:g}. "
+            "Write ranks from 1 in the order of the scores."
+        )
+
+
+def _tell_candidates_apart(ranking: pl.DataFrame, offered: pl.DataFrame, *, where: str, ranker: str) -> None:
+    """Raises RankingFault that names the first candidate that was left out, or the first item that was none."""
     ranked = ranking.select(QUERY, ITEM)
     dropped = offered.join(ranked, on=[QUERY, ITEM], how="anti", maintain_order="left")
     if dropped.height:

@@ -12,7 +12,8 @@ import polars as pl
 from llmrec.columns import QUERY
 from llmrec.errors import Disqualified
 from llmrec.evaluate.audit import audit
-from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
+from llmrec.evaluate.case import Mined
+from llmrec.evaluate.checks import Kind, check_asked, check_candidates, check_rankings
 from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.finding import Finding
 from llmrec.evaluate.sentences import FLOORS, headline, verdict
@@ -59,6 +60,7 @@ def evaluate(
     arms: Sequence[str],
     method: str,
     untuned: Sequence[str] = (),
+    mined: Mined | None = None,
     fold: str = "test",
 ) -> Verdict:
     """Measures every ranker of every table on the queries of one fold, and says who is better and how sure that is.
@@ -66,7 +68,7 @@ def evaluate(
     `rankings` is table -> ranker -> one ranking a training seed, floors first, tuned arms after untuned ones;
     `candidates` is table -> its candidates, None for the full catalogue; sets of other folds' queries are left aside.
     `arms` are the language arms in the recipe's order, `untuned` those that are ranked as they are, `method` is the
-    split's.
+    split's; `mined` is what hard negatives were taken from, for the audit.
 
     Writes per_query.parquet, metrics.json, comparisons.json and audit.json into `out`. Raises RankingFault where
     rankings cannot be compared (nothing is written then) and Disqualified, after everything was written, where they
@@ -111,7 +113,17 @@ def evaluate(
     spoken = [name for name in ORDER if name in sentences] or list(sentences)
     short = headline([scenes[name] for name in spoken], arms=arms, untuned=untuned)
     text = " ".join([short, *(sentences[name] for name in spoken)]).strip()
-    findings = audit(larder, queries, rankings, offered, method=method, depth=max(section.at), seed=seed)
+    findings = audit(
+        larder,
+        queries,
+        rankings,
+        offered,
+        method=method,
+        depth=max(section.at),
+        seed=seed,
+        primary=section.primary,
+        mined=mined,
+    )
 
     write_parquet(pl.concat(rows), out / "per_query.parquet")
     write_json(measured, out / "metrics.json")
@@ -127,6 +139,7 @@ def checked(
     rankings: Rankings, candidates: Mapping[str, pl.DataFrame | None], queries: pl.DataFrame
 ) -> tuple[dict[str, pl.DataFrame | None], dict[str, Kind]]:
     """Each table's candidates, of these queries only, and its kind; RankingFault where rankings cannot be compared."""
+    check_asked(queries, where="prepare/queries.parquet")
     offered: dict[str, pl.DataFrame | None] = {}
     kinds: dict[str, Kind] = {}
     for name, rankers in rankings.items():

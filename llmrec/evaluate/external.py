@@ -19,6 +19,7 @@ import polars as pl
 from llmrec.columns import ITEM, KEY, QUERY, RANK, RANKER, SCORE, TARGET, USER
 from llmrec.errors import RankingFault
 from llmrec.evaluate.asked import Asked, read_parquet, read_separated
+from llmrec.progress import note
 from llmrec.ranking import RANKING_SCHEMA, checked_ranking
 
 TREC = ("qid", "q0", "docid", RANK, SCORE, "tag")
@@ -69,7 +70,7 @@ def _read(path: Path) -> pl.DataFrame:
             f"{path}: needs columns user or query, item, and score or rank; found {', '.join(table.columns)}."
         )
     if not table.height:
-        raise RankingFault(f"{path}: ranks nothing.")
+        raise RankingFault(f"{path}: ranks nothing: it has columns and no row. Was its writer stopped?")
     return table if RANKER in table.columns else table.with_columns(pl.lit(path.stem).alias(RANKER))
 
 
@@ -110,7 +111,7 @@ def _queries_joined(table: pl.DataFrame, asked: Asked, path: Path) -> pl.DataFra
     table = table.with_columns(pl.col(by).cast(pl.String).str.strip_chars().alias(ASKER)).drop(QUERY, strict=False)
     empty = table.filter(pl.any_horizontal(pl.col(ASKER, NAMED).is_null()))
     if empty.height:
-        raise RankingFault(f"{path}: {empty.height:,} rows have no {goes_by} or no item.")
+        raise RankingFault(f"{path}: {empty.height:,} rows have no {goes_by} or no item. Repair or remove them.")
     askers = asked.askers(goes_by, where=path)
     joined = table.join(askers, left_on=ASKER, right_on=KEY, how="inner", maintain_order="left")
     if not joined.height:
@@ -125,7 +126,10 @@ def _placed(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     """+ place: from 1 in each list, equal for ties; by score, or by rank where there is no score."""
     twice = table.filter(pl.struct(QUERY, NAMED, RANKER).is_duplicated())
     if twice.height:
-        raise RankingFault(f"{path}: item {twice[NAMED][0]} stands more than once for {twice[ASKER][0]}.")
+        raise RankingFault(
+            f"{path}: {twice.height:,} rows list an item again: item {twice[NAMED][0]} stands more than once for "
+            f"{twice[ASKER][0]}. List each item once."
+        )
     columns = [column for column in (SCORE, RANK) if column in table.columns]
     numbers = table.with_columns(pl.col(column).cast(pl.Float64, strict=False) for column in columns)
     for column in columns:
@@ -149,8 +153,9 @@ def _agree(numbers: pl.DataFrame, path: Path) -> None:
     if torn.height:
         row = torn.row(0, named=True)
         raise RankingFault(
-            f"{path}: rank and score disagree, first for {row[ASKER]}: item {row[NAMED]} (rank {row[RANK]:g}) scores "
-            f"{row[SCORE]:g}, more than the item before it. Leave out the column that does not count."
+            f"{path}: rank and score disagree in {torn.height:,} rows, first for {row[ASKER]}: item {row[NAMED]} (rank "
+            f"{row[RANK]:g}) scores {row[SCORE]:g}, more than the item before it. Leave out the column that "
+            "does not count."
         )
 
 
@@ -164,7 +169,8 @@ def _items_coded(found: list[tuple[str, Path, pl.DataFrame]], asked: Asked) -> l
         codes = names.with_columns(pl.col(NAMED).cast(pl.Int32, strict=False).alias(ITEM))
     else:
         codes = names.join(asked.items, left_on=NAMED, right_on=KEY, how="left", maintain_order="left")
-    strange = pl.col(ITEM).is_null().cum_sum().cast(pl.Int32) * -1
+    lowest = min(int(asked.items[ITEM].min() or 0), 0) if asked.items is not None else 0  # type: ignore[arg-type]
+    strange = lowest - pl.col(ITEM).is_null().cum_sum().cast(pl.Int32)
     codes = codes.with_columns(pl.when(pl.col(ITEM).is_null()).then(strange).otherwise(pl.col(ITEM)).alias(ITEM))
     rankings = []
     for ranker, path, part in found:
@@ -178,6 +184,12 @@ def _items_coded(found: list[tuple[str, Path, pl.DataFrame]], asked: Asked) -> l
             raise RankingFault(
                 f"{path}: none of its items is known: its first item is {part[NAMED].first()!r}, one of the "
                 f"catalogue's is {str(known)!r}."
+            )
+        strangers = coded.filter(pl.col(ITEM) < 0)
+        if asked.keyed and asked.items is not None and strangers.height:
+            note(
+                f"{path}: {strangers[NAMED].n_unique():,} items of `{ranker}` are not in the catalogue, first "
+                f"{strangers[NAMED][0]!r}; their {strangers.height:,} rows keep their places, and are never right"
             )
         # Places, not scores: two float64 scores may be one float32, and would tie where their owner did not.
         listed = coded.sort(QUERY, PLACE, maintain_order=True).with_columns(

@@ -1,23 +1,34 @@
-"""What the audit says, and what it looks at."""
+"""What the audit says, and what a check is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-
-from llmrec.columns import ITEM, ITEMS, QUERY, SOURCE, TARGET
-
 if TYPE_CHECKING:
-    from llmrec.data.larder import Larder
+    from llmrec.evaluate.case import Case
 
 Level = Literal["disqualifies", "warns", "notes"]
 LEVELS: tuple[Level, ...] = ("disqualifies", "warns", "notes")
+Part = Literal[
+    "rankings", "candidates", "sources", "met", "training", "times", "moments", "split", "titles", "catalogue", "mined"
+]  # fmt: skip
+# What a check looks at, and where it comes from where nobody has a run.
+_TIMES = "times of the queries and of the training interactions (a column `time` in both)"
+PARTS: dict[Part, str] = {
+    "rankings": "rankings",
+    "candidates": "candidate sets in slot order (--candidates)",
+    "sources": "who supplied each candidate (a column `source` in --candidates)",
+    "met": "what users had met before (--training, or a run folder)",
+    "training": "the training interactions (--training, or a run folder)",
+    "times": _TIMES,
+    "moments": _TIMES,  # or places in the user's history
+    "split": _TIMES,  # or the recipe's word on how it was split
+    "titles": "titles (--items, or a run folder)",
+    "catalogue": "the whole catalogue (--items, or a run folder)",
+    "mined": "rankings that negatives were mined from (a run with `retrieved` in pairs.from)",
+}
 
 
 @dataclass(frozen=True)
@@ -25,62 +36,42 @@ class Finding:
     """One thing the audit found. `disqualifies`: the numbers do not mean what they say; `warns`: they may not."""
 
     level: Level
-    what: str
+    check: str
+    """The check's name, as in docs/audit.md."""
     where: str
+    """A table of rankings, `split`, `catalogue` or `rankings`."""
+    what: str
+    """The evidence, with numbers."""
+    why: str
+    remedy: str
 
 
 @dataclass(frozen=True)
-class Case:
-    """Everything that one comparison rests on."""
+class Check:
+    """One question to a comparison; `why` and `remedy` are the same whatever it finds."""
 
-    larder: Larder
-    queries: pl.DataFrame
-    rankings: Mapping[str, dict[str, list[pl.DataFrame]]]
-    candidates: Mapping[str, pl.DataFrame | None]
-    method: str
-    depth: int
-    """The deepest k that is measured."""
-    seed: int
+    name: str
+    needs: tuple[Part, ...]
+    why: str
+    remedy: str
+    look: Callable[[Case], Iterator[tuple[Level, str, str]]]
+    """Yields level, where and what."""
 
-    @cached_property
-    def injected(self) -> dict[str, pl.DataFrame]:
-        """Candidate tables whose sets hold the target, in the order of the queries: + target."""
-        return {name: table for name, table in self.offered.items() if table[SOURCE].list.contains("target").any()}
+    def __call__(self, case: Case) -> Iterator[Finding]:
+        for level, where, what in self.look(case):
+            yield Finding(level, self.name, where, what, self.why, self.remedy)
 
-    @cached_property
-    def offered(self) -> dict[str, pl.DataFrame]:
-        """Candidate tables in the order of the queries: query, target, items, source."""
-        order = self.queries.select(QUERY, TARGET)
-        return {
-            name: order.join(table.select(QUERY, ITEMS, SOURCE), on=QUERY, how="inner", maintain_order="left")
-            for name, table in self.candidates.items()
-            if table is not None and name in self.rankings
-        }
+    def lacks(self, case: Case) -> list[Part]:
+        """What it would have to see, and the case does not have."""
+        return [part for part in self.needs if not case.has(part)]
 
-    @cached_property
-    def seen(self) -> npt.NDArray[np.int64]:
-        """What users had met when they were asked, as sorted `keys`."""
-        contexts = self.larder.contexts(self.queries)
-        rows = np.repeat(np.arange(len(contexts)), [len(context) for context in contexts])
-        items = np.concatenate([*contexts, np.empty(0, dtype=np.int32)]).astype(np.int64)
-        keys = np.sort(rows * np.int64(self.larder.n_items) + items)
-        return keys[np.diff(keys, prepend=-1) > 0]
 
-    def keys(self, table: pl.DataFrame) -> npt.NDArray[np.int64]:
-        """One number for each (query, item) row of a table."""
-        rows = table.select(QUERY).join(
-            self.queries.select(QUERY).with_row_index("row"), on=QUERY, maintain_order="left"
-        )
-        row, item = rows["row"].to_numpy().astype(np.int64), table[ITEM].to_numpy().astype(np.int64)
-        return np.asarray(row * self.larder.n_items + item)
+Look = Callable[["Case"], Iterator[tuple[Level, str, str]]]
 
-    def is_seen(self, table: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        """Whether the user of each (query, item) row had met the item when asked."""
-        keys = self.keys(table)
-        if not len(self.seen):
-            return np.zeros(len(keys), dtype=bool)
-        # Not np.isin, which would sort both sides again for every ranking.
-        return np.asarray(self.seen[np.searchsorted(self.seen, keys).clip(max=len(self.seen) - 1)] == keys)
+
+def check(name: str, *needs: Part, why: str, remedy: str) -> Callable[[Look], Check]:
+    """Makes a check out of a function that looks at a case."""
+    return lambda look: Check(name, needs, why, remedy, look)
 
 
 def share(part: float, whole: float) -> str:

@@ -1,4 +1,4 @@
-"""Where the answer may have leaked from: the split, the clock, the catalogue."""
+"""Where the answer may have leaked from: the split, the clock, the mining of negatives."""
 
 from __future__ import annotations
 
@@ -7,105 +7,170 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from llmrec.columns import COUNT, ITEM, POSITION, QUERY, TARGET, TIME, TIMES, TRAIN, USER
-from llmrec.evaluate.finding import Case, Finding, share
+from llmrec.columns import ITEM, POSITION, QUERY, RANK, TARGET, TIME, USER
+from llmrec.evaluate.case import BEFORE, Case
+from llmrec.evaluate.finding import Level, check, share
 
 SPLIT = "split"
+RECALLED = (10, 50, 100)
+Said = Iterator[tuple[Level, str, str]]
 
 
-def trained_on(case: Case) -> Iterator[Finding]:
-    """No model may be fitted on the interaction that it is asked for."""
-    inside = _asked(case).filter(pl.col(POSITION) < pl.col(TRAIN)).height
-    if inside:
-        part = share(inside, case.queries.height)
-        yield Finding("disqualifies", f"{inside:,} targets ({part}) are training interactions of their own user", SPLIT)
+@check(
+    "split-overlap",
+    "training",
+    "moments",
+    why="What was fitted on the answer need not find it: it remembers it.",
+    remedy="Take the targets, and all that came after them, out of what models are fitted on.",
+)
+def split_overlap(case: Case) -> Said:
+    training = case.training
+    assert training is not None
+    for column in (POSITION, TIME):
+        if case.ordered_by(column):
+            both = [USER, ITEM, column]
+            inside = case.queries.rename({TARGET: ITEM}).join(training.select(both), on=both, how="semi").height
+            if inside:
+                part = share(inside, case.queries.height)
+                yield (
+                    "disqualifies",
+                    SPLIT,
+                    f"{inside:,} targets ({part}) are training interactions of their own user",
+                )
+            return
 
 
-def time_travel(case: Case) -> Iterator[Finding]:
-    """`time` promises that models know nothing from after the moment; `last` promises no such thing."""
-    if case.method == "last":
-        yield Finding(
-            "warns",
-            "leave-last-out: other users' later interactions are in the training data; use `time` to compare systems "
-            "for deployment",
+@check(
+    "repeated-queries",
+    why="A question that is asked twice counts twice, and its copies look like independent evidence.",
+    remedy="Keep one query for each user and target.",
+)
+def repeated_queries(case: Case) -> Said:
+    same = _same(case)
+    twice = case.queries.height - case.queries.select(same).n_unique()
+    if twice:
+        part = share(twice, case.queries.height)
+        yield "warns", SPLIT, f"{twice:,} queries ({part}) ask again what another asked, of the same user"
+    if case.others is not None and case.others.height:
+        shared = case.queries.join(case.others.select(same), on=same, how="semi").height
+        if shared:
+            part = share(shared, case.queries.height)
+            yield (
+                "disqualifies",
+                SPLIT,
+                f"{shared:,} queries ({part}) stand in another fold, too: settings were chosen on them",
+            )
+
+
+@check(
+    "future-training",
+    "training",
+    "split",
+    why="Models that know what others did later know what is about to be popular; nobody will tell them tomorrow.",
+    remedy="Split at a moment (split.method=time) to compare systems for deployment.",
+)
+def future_training(case: Case) -> Said:
+    training, last = case.training, case.method == "last"
+    assert training is not None
+    if not case.has("times"):
+        if last:
+            yield "warns", SPLIT, "leave-last-out: others' later interactions are in the training data"
+        elif case.method is not None:
+            yield (
+                "warns",
+                SPLIT,
+                f"`{case.method}` was asked for, but the targets have no times: nothing can be checked",
+            )
+        return
+    late = training.filter(pl.col(TIME) > case.queries[TIME].min())
+    half = training.filter(pl.col(TIME) > case.queries[TIME].median()).height
+    if last or late.height:
+        rule = "leave-last-out: " if last else ""
+        yield (
+            "disqualifies" if case.method == "time" else "warns",
             SPLIT,
-        )
-        return
-    first = case.queries[TIME].min()
-    if first is None:
-        yield Finding(
-            "warns", f"`{case.method}` was asked for, but the targets have no times: nothing can be checked", SPLIT
-        )
-        return
-    latest = pl.col(TIMES).list.head(pl.col(TRAIN)).list.max()
-    late = case.larder.histories.filter(latest > first).height
-    if late:
-        yield Finding(
-            "disqualifies",
-            f"{late:,} users' training interactions reach past the first target that is asked for",
-            SPLIT,
+            f"{rule}{late.height:,} training interactions ({share(late.height, training.height)}), of "
+            f"{late[USER].n_unique():,} users, are later than the first target that is asked for, "
+            f"{share(half, training.height)} later than half of the targets",
         )
 
 
-def equal_times(case: Case) -> Iterator[Finding]:
-    """A target at the same time as the interaction before it is the next one by the tie rule only."""
-    asked = _asked(case)
-    if TIMES not in asked.columns or asked[TIMES].null_count() == asked.height:
+@check(
+    "equal-times",
+    "times",
+    why="Which of two interactions at the same time comes next was settled by a tie rule, not by the user.",
+    remedy="State the dataset's tie rule, and try the other one before believing a small difference.",
+)
+def equal_times(case: Case) -> Said:
+    if case.clock is None:
         return
-    times = asked.filter(pl.col(POSITION) > 0, pl.col(TIMES).is_not_null())
-    now, before = pl.col(TIMES).list.get(pl.col(POSITION)), pl.col(TIMES).list.get(pl.col(POSITION) - 1)
-    tied = times.filter(now == before).height
+    tied = case.clock.filter(pl.col(TIME) == pl.col(BEFORE)).height
     if tied:
-        yield Finding(
-            "warns" if tied > 0.05 * case.queries.height else "notes",
-            f"{share(tied, case.queries.height)} of targets have the time of the interaction before them: which of "
-            "the two comes next was settled by the dataset's tie rule",
-            SPLIT,
-        )
+        part = share(tied, case.queries.height)
+        level: Level = "warns" if tied > 0.05 * case.queries.height else "notes"
+        yield level, SPLIT, f"{part} of targets have the time of the interaction before them"
 
 
-def cold_targets(case: Case) -> Iterator[Finding]:
-    """A target that nobody met in training can only be found by its text."""
-    counts = case.larder.catalogue.select(pl.col(ITEM).alias(TARGET), COUNT)
-    cold = case.queries.join(counts, on=TARGET, how="left").filter(pl.col(COUNT).fill_null(0) == 0).height
+@check(
+    "cold-targets",
+    "training",
+    why="Rankers without text cannot know an item that nobody met in training.",
+    remedy="Compare rankers with and without text on the other targets, too (the report's slices do).",
+)
+def cold_targets(case: Case) -> Said:
+    assert case.training is not None
+    met = case.training.select(pl.col(ITEM).alias(TARGET)).unique()
+    cold = case.queries.join(met, on=TARGET, how="anti").height
     if cold:
-        part = share(cold, case.queries.height)
-        yield Finding(
-            "notes", f"{cold:,} targets ({part}) never occur in training: rankers without text cannot know them", SPLIT
-        )
+        yield "notes", SPLIT, f"{cold:,} targets ({share(cold, case.queries.height)}) never occur in training"
 
 
-def twin_titles(case: Case) -> Iterator[Finding]:
-    """Items that read the same are one item to a language model: whichever of them is right, it ties."""
-    texts = pl.DataFrame(
-        {ITEM: np.arange(case.larder.n_items), "text": [t.casefold().strip() for t in case.larder.texts]}
-    )
-    twins = texts.filter(pl.col("text").is_duplicated())
-    if not twins.height:
+@check(
+    "in-fold-mining",
+    "mined",
+    why="A retriever that was fitted on a position ranks its target too high: negatives mined there are too easy.",
+    remedy="Mine with a retriever that was fitted on what came before these positions.",
+)
+def in_fold_mining(case: Case) -> Said:
+    assert case.mined is not None
+    sides = [(case.mined.training, case.mined.asked), (case.mined.valid, case.mined.held)]
+    if not all(asked.height for _, asked in sides):
         return
-    asked = int(case.queries[TARGET].cast(pl.Int64).is_in(twins[ITEM].implode()).sum())
-    yield Finding(
-        "warns" if asked > 0.01 * case.queries.height else "notes",
-        f"{twins.height:,} of {case.larder.n_items:,} items ({share(twins.height, case.larder.n_items)}) read like "
-        f"another; {asked:,} targets ({share(asked, case.queries.height)}) are among them and tie with it in a "
-        "language model. Tell them apart in `data.text`, by year or brand",
-        "catalogue",
-    )
+    for n in RECALLED:
+        found = [
+            asked.select(QUERY, pl.col(TARGET).alias(ITEM))
+            .join(ranking.filter(pl.col(RANK) <= n), on=[QUERY, ITEM], how="semi")
+            .height
+            for ranking, asked in sides
+        ]
+        sizes = [asked.height for _, asked in sides]
+        here, there = (count / size for count, size in zip(found, sizes, strict=True))
+        pooled = sum(found) / sum(sizes)
+        noise = float(np.sqrt(pooled * (1 - pooled) * sum(1 / size for size in sizes)))
+        # On MovieLens-100K's quickstart the ratio is 1.5 where the retriever was fitted on these positions, else 1.07.
+        if here > 1.25 * there and here - there > 4 * noise:
+            yield (
+                "warns",
+                "pairs",
+                f"the ranker that negatives were mined from has {here:.3f} of the training queries' targets among its "
+                f"first {n}, and {there:.3f} of validation's",
+            )
+            return
 
 
-def few_users(case: Case) -> Iterator[Finding]:
-    """Small test sets swallow small differences."""
-    users = case.queries[USER].n_unique()
-    if users < 300:
-        widest = 1.96 * 0.5 / np.sqrt(max(users, 1))
-        yield Finding("notes", f"{users:,} users only: a hit rate near one half is known to ±{widest:.2f}", SPLIT)
+def _same(case: Case) -> list[str]:
+    """The columns that make two queries one question: when it was asked, as exactly as is known, of whom."""
+    for column in (POSITION, TIME):
+        if not case.queries[column].null_count():
+            return [USER, TARGET, column]
+    return [USER, TARGET]
 
 
-def _asked(case: Case) -> pl.DataFrame:
-    """The queries with the histories that they come from."""
-    histories = case.larder.histories
-    kept = [c for c in (USER, TIMES, TRAIN) if c in histories.columns]
-    return case.queries.select(QUERY, USER, POSITION, TARGET).join(histories.select(kept), on=USER, how="left")
-
-
-CHECKS = (trained_on, time_travel, equal_times, cold_targets, twin_titles, few_users)
+CHECKS = (
+    split_overlap,
+    repeated_queries,
+    future_training,
+    equal_times,
+    cold_targets,
+    in_fold_mining,
+)

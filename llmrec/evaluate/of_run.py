@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 
+from llmrec.columns import ITEMS, QUERY, SOURCE
 from llmrec.data.larder import Larder
-from llmrec.errors import RunFault
+from llmrec.errors import RankingFault, RunFault
+from llmrec.evaluate.case import Case, Mined, parts_of
+from llmrec.evaluate.checks import check_asked
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER
-from llmrec.ranking import read_ranking, read_table
+from llmrec.ranking import checked_queries, read_ranking, read_table
 
 CATALOGUE, TWO_STAGE = "catalogue", "two_stage"
 # Rankings of validation queries, on which settings were chosen, and what the retriever offered to rerank.
@@ -31,6 +34,10 @@ class OfRun:
     arms: list[str]
     depth: int
     seed: int
+    primary: str = "ndcg@10"
+    expected: dict[str, int] = field(default_factory=dict)
+    """ranker -> training seeds that the recipe asks for."""
+    mined: Mined | None = None
 
 
 def read_run(run: Path) -> OfRun:
@@ -41,11 +48,14 @@ def read_run(run: Path) -> OfRun:
     """
     if not (run / "recipe.yaml").is_file():
         raise RunFault(f"{run}: is not a run folder (it has no recipe.yaml).")
-    recipe: dict[str, Any] = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) or {}
+    recipe = _recipe(run / "recipe.yaml")
     arms = list(recipe.get("arms") or ["orpo"])
     files = sorted(run.glob("rankings/*/*.parquet"))
     if not files:
-        raise RunFault(f"{run}: has no rankings yet; run `llmrec rank` first.")
+        stopped = sorted(str(p.parent.relative_to(run / ".partial")) for p in run.glob(".partial/**/.fingerprint"))
+        cut = f" It was stopped in {', '.join(stopped)}." if stopped else ""
+        raise RunFault(f"{run}: has no rankings yet; run `llmrec rank` first.{cut}")
+    larder = _larder(run)
     rankings: dict[str, dict[str, list[pl.DataFrame]]] = {}
     candidates: dict[str, pl.DataFrame | None] = {}
     for path in sorted(files, key=lambda path: _order(path.parent.name, arms)):
@@ -55,15 +65,88 @@ def read_run(run: Path) -> OfRun:
         if table not in candidates:
             candidates[table] = None if table == CATALOGUE else _candidates(run, table)
         rankings.setdefault(table, {}).setdefault(_ranker(path.parent.name, arms), []).append(read_ranking(path))
+    section = recipe.get("evaluate") or {}
     return OfRun(
-        Larder.read(run / "prepare"),
+        larder,
         rankings,
         candidates,
         str((recipe.get("split") or {}).get("method", "time")),
         arms,
-        max((recipe.get("evaluate") or {}).get("at") or [20]),
+        max(section.get("at") or [20]),
         int(recipe.get("seed", 7)),
+        str(section.get("primary", "ndcg@10")),
+        _expected(recipe, rankings),
+        mined_of(run, larder),
     )
+
+
+def case_of(run: Path) -> Case:
+    """A run as the audit looks at it. Raises as `read_run`, and RankingFault where its rankings do not compare."""
+    from llmrec.evaluate.evaluate import checked  # which itself audits
+
+    held = read_run(run)
+    queries = held.larder.fold("test")
+    check_asked(queries, where=str(run / "prepare" / "queries.parquet"))
+    offered, _ = checked(held.rankings, held.candidates, queries)
+    return Case(
+        **parts_of(held.larder, queries),
+        rankings=held.rankings,
+        candidates=offered,
+        primary=held.primary,
+        depth=held.depth,
+        seed=held.seed,
+        method=held.method,
+        mined=held.mined,
+        expected=held.expected,
+    )
+
+
+def mined_of(run: Path, larder: Larder) -> Mined | None:
+    """What hard negatives were mined from, or None where nothing was mined."""
+    files = [run / "retrieve" / f"{name}.parquet" for name in ("mined", "queries", "mined_valid")]
+    if not all(path.is_file() for path in files):
+        return None
+    training, asked, valid = (read_table(path) for path in files)
+    return Mined(training, checked_queries(asked, where=str(files[1])), valid, larder.fold("valid"))
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as fault:
+        words = str(fault).splitlines()[0]
+        raise RunFault(f"{path}: cannot be read ({words}). `llmrec run RECIPE` writes it anew.") from None
+    if not isinstance(recipe, dict):
+        raise RunFault(f"{path}: holds no recipe. `llmrec run RECIPE` writes it anew.")
+    return recipe
+
+
+def _larder(run: Path) -> Larder:
+    try:
+        larder = Larder.read(run / "prepare")
+        checked_queries(larder.queries, where=str(run / "prepare" / "queries.parquet"))
+        larder.histories.select("user", "items", "times", "train")
+        larder.catalogue.select("item", "key", "text")
+    except pl.exceptions.ColumnNotFoundError as fault:
+        raise RunFault(
+            f"{run / 'prepare'}: {str(fault).splitlines()[0]}: a table lacks a column. Run `llmrec prepare` again."
+        ) from None
+    return larder
+
+
+def _expected(recipe: dict[str, Any], rankings: dict[str, dict[str, list[pl.DataFrame]]]) -> dict[str, int]:
+    """The rankers that the recipe names, each with its training seeds; arms that are not trained have one."""
+    asked = list((recipe.get("evaluate") or {}).get("rankers") or [])
+    named = {ranker: 1 for ranker in (*FLOORS, RETRIEVER, "fused") if ranker in asked}
+    if "language" in asked:
+        trained = {
+            ranker
+            for rankers in rankings.values()
+            for ranker, seeds in rankers.items()
+            if any(re.search(r"-s\d+$", str(table["ranker"][0])) for table in seeds)
+        }
+        named |= {arm: int(recipe.get("seeds", 1)) if arm in trained else 1 for arm in recipe.get("arms") or {}}
+    return named
 
 
 def _candidates(run: Path, table: str) -> pl.DataFrame:
@@ -71,8 +154,12 @@ def _candidates(run: Path, table: str) -> pl.DataFrame:
     if table == TWO_STAGE:
         path = run / "rankings" / RETRIEVER / "test_candidates.parquet"
     if not path.is_file():
-        raise RunFault(f"{path}: missing, and rankings/*/{table}.parquet rank it.")
-    return read_table(path)
+        raise RunFault(f"{path}: missing, and rankings/*/{table}.parquet rank it. Run `llmrec rank` again.")
+    found = read_table(path)
+    missing = [column for column in (QUERY, ITEMS, SOURCE) if column not in found.columns]
+    if missing:
+        raise RankingFault(f"{path}: column {', '.join(missing)} missing; found {', '.join(found.columns)}.")
+    return found
 
 
 def _ranker(folder: str, arms: list[str]) -> str:

@@ -30,6 +30,36 @@ def dependence(slots: Ints, targets: Ints, *, rng: np.random.Generator) -> float
     return (_pairs(cells + slots) - float(pairs.mean())) / spread if spread > 0 else 0.0
 
 
+def memorised(items: Ints, slots: Ints, users: Ints, *, rng: np.random.Generator) -> tuple[float, float]:
+    """HR@1 of a rule that knows only slots and popularity, and of popularity alone; nobody's history.
+
+    `items[q, s]` is query q's candidate in slot s, `slots[q]` the target's slot. What half of the users' targets teach
+    (how often an item is a target, and in which slots) is tried on the other half, both ways round: naive Bayes, every
+    item with one target more than it has, and a tenth of one spread over its slots. Ties count as their mean over every
+    order.
+    """
+    items, slots, users = items[:MOST].astype(np.int64), slots[:MOST], users[:MOST]
+    n, width = items.shape
+    items = np.unique(items, return_inverse=True)[1].reshape(n, width)
+    target = items[np.arange(n), slots]
+    user = np.unique(users, return_inverse=True)[1]
+    half = (rng.permutation(user.max(initial=0) + 1) % 2)[user]
+    hits = np.zeros((2, n))
+    for side in (0, 1):
+        learnt, tried = half == side, half != side
+        often = np.bincount(target[learnt], minlength=items.max(initial=0) + 1)
+        cells, counts = np.unique(target[learnt] * width + slots[learnt], return_counts=True)
+        asked = items[tried] * width + np.arange(width)
+        at = np.searchsorted(cells, asked).clip(max=max(len(cells) - 1, 0))
+        there = np.where(cells[at] == asked, counts[at], 0) if len(cells) else np.zeros(asked.shape)
+        popular = often[items[tried]] + 1.0
+        for row, score in enumerate(((there + 0.1 / width) * popular / (popular - 0.9), popular)):
+            best = score == score.max(axis=1, keepdims=True)
+            right = best[np.arange(len(score)), slots[tried]]
+            hits[row, tried] = right / best.sum(axis=1)
+    return float(hits[0].mean()), float(hits[1].mean())
+
+
 def unevenness(slots: Ints, width: int) -> float:
     """The p-value of "each of `width` slots is as likely": chi-square, by Wilson and Hilferty's normal limit (1931)."""
     if width < 2 or not len(slots):

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from llmrec.errors import RankingFault
-from llmrec.evaluate.checks import check_candidates, check_rankings
+from llmrec.evaluate.checks import check_asked, check_candidates, check_rankings
 from tests.evaluate.club import club, listing, offered, placing
 
 CLUB = club(members=6)
@@ -58,7 +58,25 @@ def test_a_score_that_is_not_a_number_is_named():
 
 def test_an_item_stands_once_in_a_list():
     ranking = placing(CLUB, TABLE, 1, ranker="mine")
-    assert "`mine` lists item" in refused(pl.concat([ranking, ranking.head(1)]))
+    assert "2 rows of `mine` list an item again, first item" in refused(pl.concat([ranking, ranking.head(1)]))
+
+
+def test_ranks_that_contradict_the_scores_are_refused():
+    ranking = placing(CLUB, TABLE, 1, ranker="mine")
+    swapped = ranking.with_columns(
+        score=pl.when((pl.col("query") == 2) & (pl.col("rank") == 4)).then(9.0).otherwise("score").cast(pl.Float32)
+    )
+    words = refused(swapped)
+    assert "uniform: 1 ranks of `mine` disagree with its scores, first for query 2: item" in words
+    assert "(rank 4) scores 9, and the item before it -2. Write ranks from 1 in the order of the scores." in words
+    assert refused(swapped.sample(fraction=1.0, shuffle=True, seed=0)) == words  # however the rows lie
+    alike = ranking.with_columns(rank=pl.lit(1, pl.Int32), score=pl.lit(0.0, pl.Float32))
+    check_rankings({"mine": [alike]}, CLUB.queries, TABLE, where="uniform")  # one rank for a tie is a rank, too
+
+
+def test_no_query_is_no_comparison():
+    with pytest.raises(RankingFault, match=r"prepare/queries\.parquet: there is no test query\. Prepare the run anew"):
+        check_asked(CLUB.queries.head(0), where="prepare/queries.parquet")
 
 
 def test_a_seed_at_fault_is_named():
@@ -88,5 +106,7 @@ def test_a_candidate_set_that_lost_its_target_is_named():
 
 def test_a_candidate_is_offered_once():
     twice = TABLE.with_columns(items=pl.concat_list("items", pl.col("items").list.first()))
-    with pytest.raises(RankingFault, match="query 0 lists a candidate twice"):
+    with pytest.raises(
+        RankingFault, match=r"6 candidate sets hold an item twice, first that of query 0\. Offer each item once"
+    ):
         check_candidates(twice, CLUB.queries, where="uniform")

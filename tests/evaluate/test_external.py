@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -157,8 +158,8 @@ def test_the_same_file_twice_is_refused(run: Path, tmp_path: Path):
 def test_a_rank_that_contradicts_its_score_is_refused(run: Path, tmp_path: Path):
     csv = file(tmp_path / "odd.csv", "user,item,rank,score", "m0,isbn-1,1,0.2", "m0,isbn-2,2,0.9")
     assert refused(read_queries(run), csv).endswith(
-        "odd.csv: rank and score disagree, first for m0: item isbn-2 (rank 2) scores 0.9, more than the item before "
-        "it. Leave out the column that does not count."
+        "odd.csv: rank and score disagree in 1 rows, first for m0: item isbn-2 (rank 2) scores 0.9, more than the item "
+        "before it. Leave out the column that does not count."
     )
 
 
@@ -239,3 +240,14 @@ def test_only_test_queries_are_asked(run: Path):
     assert read_queries(run).queries["query"].to_list() == [0, 3]
     with pytest.raises(RankingFault, match="no query is of fold train; found test, valid"):
         read_queries(run, fold="train")
+
+
+def test_made_up_books_of_two_files_stay_two_books(run: Path, tmp_path: Path):
+    """One was met in a file of candidates, and has a code below 0 already."""
+    asked = read_queries(run)
+    assert asked.items is not None
+    strange = pl.DataFrame({"item": [-1], "key": ["made-up"]}, schema_overrides={"item": pl.Int32})
+    wider = replace(asked, items=pl.concat([asked.items.select("item", "key"), strange]))
+    rows = [f"m{q},{key},{rank}" for q in range(4) for rank, key in enumerate(("made-up", "other", "isbn-7"), start=1)]
+    found = read_rankings([file(tmp_path / "theirs.csv", "user,item,rank", *rows)], wider)["theirs"]
+    assert found["item"].to_list() == [-1, -2, 7] * 4

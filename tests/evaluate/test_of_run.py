@@ -6,7 +6,8 @@ import pytest
 
 from llmrec.candidates.two_stage import two_stage
 from llmrec.errors import RunFault
-from llmrec.evaluate.of_run import read_run
+from llmrec.evaluate.audit import unchecked
+from llmrec.evaluate.of_run import case_of, mined_of, read_run
 from llmrec.ranking import write_parquet
 from tests.evaluate.club import club, listing, offered, placing
 
@@ -77,3 +78,28 @@ def test_a_run_without_rankings_says_what_to_do(run: Path):
         path.unlink()
     with pytest.raises(RunFault, match="has no rankings yet; run `llmrec rank` first"):
         read_run(run)
+
+
+def test_what_negatives_were_mined_from_is_there_where_it_is(run: Path):
+    assert mined_of(run, CLUB) is None
+    for name, table in (("queries", CLUB.queries), ("mined", listing(CLUB, 1, ranker="retriever"))):
+        write_parquet(table, run / "retrieve" / f"{name}.parquet")
+    assert mined_of(run, CLUB) is None  # cut off before validation was mined for
+    write_parquet(listing(CLUB, 3, ranker="retriever"), run / "retrieve" / "mined_valid.parquet")
+    mined = mined_of(run, CLUB)
+    assert mined is not None
+    assert (mined.asked.height, mined.held.height) == (30, 0)
+    assert "in-fold-mining" not in unchecked(case_of(run))
+
+
+def test_the_audit_sees_what_the_recipe_says_and_the_run_has(run: Path):
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(
+        recipe.replace("at: [1, 5]", "at: [1, 5], primary: hit@5, rankers: [popularity, fused, language]")
+        + "seeds: 2\n"
+    )
+    case = case_of(run)
+    assert (case.method, case.primary, case.depth, case.seed) == ("last", "hit@5", 5, 3)
+    assert case.expected == {"popularity": 1, "fused": 1, "raw": 1, "orpo": 2}
+    assert case.offered.keys() == {"uniform"}
+    assert unchecked(case).keys() == {"in-fold-mining"}

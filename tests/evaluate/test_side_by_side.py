@@ -41,7 +41,7 @@ def test_the_same_items_without_every_target_are_two_stage():
     stage = TABLE.with_columns(source=pl.col("source").list.eval(pl.lit("retrieved")))
     ranking = placing(CLUB, stage, 1, ranker="a")
     missed = ranking.filter((pl.col("rank") > 1) | (pl.col("query") < 30))
-    weighed = beside(a=missed, b=missed.with_columns(score=-pl.col("score")))
+    weighed = beside(a=missed, b=missed.with_columns(score=-pl.col("score"), rank=-pl.col("rank")))
     assert "chance" not in weighed.metrics
     assert weighed.metrics["rankers"]["a"]["hit@10"]["mean"] == 0.75
     assert "10 shared candidates, missed targets counted" in weighed.said[0]["sentence"]

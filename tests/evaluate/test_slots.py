@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from llmrec.evaluate.slots import dependence, unevenness
+from llmrec.evaluate.slots import dependence, memorised, unevenness
 from llmrec.rng import rng_for
 
 
@@ -48,3 +50,34 @@ def test_the_p_value_is_that_of_chi_square():
 
 def test_one_slot_cannot_be_uneven():
     assert unevenness(np.zeros(9, dtype=int), 1) == 1
+
+
+def benchmark(slot_of: Callable[[int, int], int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates, the target's slot and the user of 2,000 queries; `slot_of` is given the query and its target."""
+    rng = np.random.default_rng(5)
+    targets = rng.integers(60, size=2000)
+    items = np.array([rng.choice(np.delete(np.arange(60), target), 10, replace=False) for target in targets])
+    slots = np.array([slot_of(query, int(target)) for query, target in enumerate(targets)])
+    items[np.arange(2000), slots] = targets
+    return items, slots, np.arange(2000) // 10
+
+
+def test_whoever_memorises_slots_that_follow_the_target_needs_no_history():
+    known, popular = memorised(*benchmark(lambda _, target: target * 7 % 10), rng=np.random.default_rng(0))
+    assert known == pytest.approx(
+        0.64, abs=0.03
+    )  # where no other candidate stands in its own slot, and its share of ties
+    assert popular == pytest.approx(0.1, abs=0.03)
+
+
+def test_whoever_memorises_honest_slots_learns_nothing():
+    coin = np.random.default_rng(9)
+    known, _ = memorised(*benchmark(lambda query, _: int(coin.integers(10))), rng=np.random.default_rng(0))
+    assert known == pytest.approx(0.1, abs=0.04)
+
+
+def test_codes_below_0_are_items_like_any_other():
+    items, slots, users = benchmark(lambda _, target: target * 7 % 10)
+    assert memorised(items, slots, users, rng=np.random.default_rng(0)) == memorised(
+        items - 40, slots, users, rng=np.random.default_rng(0)
+    )
