@@ -146,7 +146,7 @@ def _rankings(task: Task, read: Any) -> list[Stage]:
 def _verdict(task: Task, read: Any) -> list[Stage]:
     rankers = tuple(stage.name for stage in _rankings(task, read))
     reads = {**read("evaluate"), "arms": list(task.recipe.arms), "method": task.recipe.split.method}
-    needs = ("prepare", "candidates", *rankers)
+    needs = ("prepare", "candidates", *(["retrieve"] if task.mines else []), *rankers)
     trained = tuple(f"train/{one.name}" for one in task.arms if one.recipe.objective is not None)
     return [
         Stage("evaluate", "evaluate", reads, needs, partial(work.evaluate, task)),

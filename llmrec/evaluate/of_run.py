@@ -137,7 +137,7 @@ def _larder(run: Path) -> Larder:
 def _expected(recipe: dict[str, Any], rankings: dict[str, dict[str, list[pl.DataFrame]]]) -> dict[str, int]:
     """The rankers that the recipe names, each with its training seeds; arms that are not trained have one."""
     asked = list((recipe.get("evaluate") or {}).get("rankers") or [])
-    named = {ranker: 1 for ranker in (*FLOORS, RETRIEVER, "fused") if ranker in asked}
+    named = {ranker: 1 for ranker in (*FLOORS, RETRIEVER, "shuffled_titles", "fused") if ranker in asked}
     if "language" in asked:
         trained = {
             ranker
