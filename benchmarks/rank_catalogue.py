@@ -210,12 +210,18 @@ def invented(folder: Path, build: dict[str, Any]) -> Path:
     with (folder / "people.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["person", "book", "moment"])
+        turn = dict.fromkeys(range(40), 0)  # now and then somebody reads what nobody has: every title is in the data
         for person in range(3000):
             liked = draw.sample(range(40), 2)
             read_: list[int] = []
             while len(read_) < 40:
-                some = by_school[draw.choice(liked)]
-                read_ += some[min(len(some) - 1, int(draw.paretovariate(0.7)) - 1)]
+                school = draw.choice(liked)
+                mine_ = by_school[school]
+                if draw.random() < 0.4:
+                    read_ += mine_[turn[school] % len(mine_)]
+                    turn[school] += 1
+                else:
+                    read_ += mine_[min(len(mine_), int(draw.paretovariate(0.7))) - 1]
             for moment, book in enumerate(dict.fromkeys(read_)):
                 rows.writerow([f"p{person}", f"b{book}", moment])
     path = folder / "synthetic.yaml"
