@@ -20,7 +20,7 @@ QUERIES = Annotated[
 ]
 KEYS = Annotated[Path | None, typer.Option(help="A run folder whose ids the files use, if not the one of --queries.")]
 AT = Annotated[str, typer.Option(help="Depths, with commas.")]
-PRIMARY = Annotated[str, typer.Option(help="The metric that decides: ndcg@10, hit@1, mrr@5.")]
+PRIMARY = Annotated[str, typer.Option(help="The metric that decides: ndcg@10, hit@1, recall@20.")]
 FULL = Annotated[bool, typer.Option("--full", help="The lists are the first items of a full catalogue.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -81,7 +81,7 @@ def _table(weighed: Weighed, primary: str) -> Table:
 
     depth = primary.partition("@")[2]
     columns = list(dict.fromkeys(["hit@1" if "hit@1" in weighed.means.metrics else primary, f"hit@{depth}"]))
-    columns = list(dict.fromkeys([*columns, f"ndcg@{depth}", f"mrr@{depth}"]))
+    columns = list(dict.fromkeys([*columns, f"ndcg@{depth}", f"mrr@{depth}", primary]))
     table = Table(title=f"On {weighed.scene.words}", caption="means over queries; 95 % intervals over users")
     table.add_column("ranker")
     for column in columns:

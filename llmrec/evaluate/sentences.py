@@ -9,7 +9,7 @@ from llmrec.evaluate.comparison import Comparison, find
 
 FLOORS = ("popularity", "recent", "transitions")
 RETRIEVER = "retriever"
-TITLES = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
+TITLES = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR", "recall": "Recall", "precision": "Precision", "map": "MAP"}
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from llmrec import metrics
+from llmrec.evaluate.per_query import per_query
 from llmrec.ranking import places, ranked
 from tests.test_ranking import asked
 
@@ -39,3 +41,37 @@ def test_hit_ndcg_and_mrr_are_those_of_trec_eval() -> None:
         assert metrics.ndcg(above, tied, k).tolist() == pytest.approx(of(f"ndcg_cut_{k}"))
     assert metrics.mrr(above, tied).tolist() == pytest.approx(of("recip_rank"))
     assert 0 < (above < 0).sum() < QUERIES
+
+
+def test_sets_of_targets_score_what_they_score_in_trec_eval() -> None:
+    rng = np.random.default_rng(1)
+    wanted = [rng.choice(ITEMS, rng.integers(1, 9), replace=False).tolist() for _ in range(QUERIES)]
+    listed = np.stack([rng.permutation(ITEMS)[:LISTED] for _ in range(QUERIES)])
+    scores = rng.permuted(np.tile(np.arange(LISTED), (QUERIES, 1)), axis=1)
+    ranking = ranked(np.repeat(np.arange(QUERIES), LISTED), listed.ravel(), scores.ravel(), ranker="critic", seed=7)
+    targets = pl.DataFrame({"query": range(QUERIES), "target": wanted}).explode("target")
+    rows = per_query("sets", {"critic": [ranking]}, asked(*(some[0] for some in wanted)), [1, 5, 10], targets=targets)
+
+    kinds = {"success", "recall", "P", "ndcg_cut", "map_cut"}
+    judged = {str(query): {str(item): 1 for item in some} for query, some in enumerate(wanted)}
+    run = {
+        str(query): {str(item): float(score) for item, score in zip(listed[query], scores[query], strict=True)}
+        for query in range(QUERIES)
+    }
+    theirs = pytrec_eval.RelevanceEvaluator(judged, {f"{kind}.1,5,10" for kind in kinds} | {"recip_rank"}).evaluate(run)
+    ours = {"hit": "success", "recall": "recall", "precision": "P", "ndcg": "ndcg_cut", "map": "map_cut"}
+    for name, measure in ours.items():
+        for k in (1, 5, 10):
+            assert rows[f"{name}@{k}"].to_list() == pytest.approx(
+                [theirs[str(query)][f"{measure}_{k}"] for query in range(QUERIES)]
+            )
+    first = np.array([theirs[str(query)]["recip_rank"] for query in range(QUERIES)])
+    assert rows["mrr@10"].to_list() == pytest.approx(np.where(first >= 1 / 10, first, 0.0).tolist())
+
+
+def test_queries_that_no_target_is_known_for_are_absent_there_and_here() -> None:
+    ranking = ranked(np.array([0, 0, 1, 1]), np.array([3, 4, 3, 4]), np.array([2, 1, 2, 1]), ranker="critic", seed=7)
+    rows = per_query("sets", {"critic": [ranking]}, asked(4), [1, 5])
+    run = {"0": {"3": 2.0, "4": 1.0}, "1": {"3": 2.0, "4": 1.0}}
+    theirs = pytrec_eval.RelevanceEvaluator({"0": {"4": 1}}, {"recip_rank"}).evaluate(run)
+    assert [str(query) for query in rows["query"]] == list(theirs) == ["0"]
