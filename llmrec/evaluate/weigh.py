@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from llmrec import metrics, target_sets
-from llmrec.columns import ITEM, ITEMS, QUERY, RANK, USER
+from llmrec.columns import ITEMS, QUERY, USER
 from llmrec.evaluate.checks import Kind
 from llmrec.evaluate.comparison import Comparison, compare
 from llmrec.evaluate.per_query import Values, per_query
@@ -85,15 +85,3 @@ def _chance(names: list[str], candidates: pl.DataFrame, targets: pl.DataFrame | 
     each = targets.join(tied, on=QUERY)
     groups = target_sets.Groups.of(np.zeros(each.height, dtype=np.int64), each["tied"], each[QUERY])
     return {name: float(target_sets.measure(name, groups).mean()) for name in names}
-
-
-def coverage(seeds: list[pl.DataFrame], at: list[int], n_items: int) -> dict[str, float]:
-    """The share of the catalogue that stands among anyone's first k, averaged over training seeds.
-
-    It is a fact about all users at once, not a mean over queries, so it has no interval.
-    """
-    covered = {}
-    for k in sorted(set(at)):
-        shares = [ranking.filter(pl.col(RANK) <= k)[ITEM].n_unique() / n_items for ranking in seeds]
-        covered[f"coverage@{k}"] = sum(shares) / len(shares)
-    return covered
