@@ -11,6 +11,7 @@ from llmrec.columns import ITEM, ITEMS, QUERY, TARGET
 from llmrec.errors import RankingFault
 from llmrec.evaluate.asked import Asked
 from llmrec.evaluate.checks import Kind, check_rankings
+from llmrec.evaluate.sentences import FLOORS
 from llmrec.evaluate.weigh import Weighed, weigh
 
 FEW = 20  # below so many queries, a list that happens to hold every target says nothing of how it was made
@@ -57,6 +58,7 @@ def side_by_side(
         primary=primary,
         bootstrap=bootstrap,
         seed=seed,
+        trained=set(rankings) - set(FLOORS),
         targets=asked.targets,
     )
 

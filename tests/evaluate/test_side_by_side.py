@@ -30,6 +30,7 @@ def test_lists_of_the_same_items_are_candidates():
     assert weighed.metrics["chance"]["hit@1"] == pytest.approx(0.1)
     assert weighed.metrics["rankers"]["b"]["mrr@10"]["mean"] == pytest.approx(0.25)
     assert weighed.said[0]["sentence"].startswith("On 10 shared candidates (40 users), a (NDCG@10 1.000) beats b")
+    assert weighed.said[0]["sentence"].endswith(", for these trained models.")
 
 
 def test_lists_that_differ_and_miss_targets_are_the_first_of_a_catalogue():
