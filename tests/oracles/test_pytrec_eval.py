@@ -75,3 +75,24 @@ def test_queries_that_no_target_is_known_for_are_absent_there_and_here() -> None
     run = {"0": {"3": 2.0, "4": 1.0}, "1": {"3": 2.0, "4": 1.0}}
     theirs = pytrec_eval.RelevanceEvaluator({"0": {"4": 1}}, {"recip_rank"}).evaluate(run)
     assert [str(query) for query in rows["query"]] == list(theirs) == ["0"]
+
+
+def test_ties_are_averaged_here_and_go_by_name_there() -> None:
+    """The users A and B of docs/evaluation.md; C, who was given no list, is absent there."""
+    a, b, c, x, y, z = range(6)
+    ranking = ranked(
+        np.repeat([0, 1], 5), np.array([a, x, b, y, z, a, b, x, y, z]), np.array([5, 4, 3, 2, 1, 9, 9, 3, 2, 1]),
+        ranker="critic", seed=7,
+    )  # fmt: skip
+    targets = pl.DataFrame({"query": [0, 0, 0, 1], "target": [a, b, c, b]})
+    rows = per_query("docs", {"critic": [ranking]}, asked(a, b), [5], targets=targets)
+    judged = {"A": {"a": 1, "b": 1, "c": 1}, "B": {"b": 1}, "C": {"a": 1}}
+    run = {
+        "A": {"a": 5.0, "x": 4.0, "b": 3.0, "y": 2.0, "z": 1.0},
+        "B": {"a": 9.0, "b": 9.0, "x": 3.0, "y": 2.0, "z": 1.0},
+    }
+    theirs = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.5"}).evaluate(run)
+    assert rows["ndcg@5"].to_list() == pytest.approx([0.7039, 0.8155], abs=1e-4)
+    assert {user: scores["ndcg_cut_5"] for user, scores in theirs.items()} == pytest.approx(
+        {"A": 0.7039, "B": 1.0}, abs=1e-4
+    )
