@@ -1,13 +1,13 @@
-"""How near the top a ranker put the target: expectations over the random order of ties, one value a query.
+"""How near the top a ranker put the targets: expectations over the random order of ties, one value a query.
 
-A query has one target. `above` counts the items that score strictly higher; `tied` those that score the same, the
-target included (`llmrec.ranking.places`). Every order of tied items is as likely as any other, so the target's rank is
-uniform on above + 1 ... above + tied, and each metric below is the exact mean over those ranks: no draw, no dependence
-on the order in which candidates happened to be listed. `above` = -1 says that the target is not listed: a miss, which
-scores 0.
+`above` counts the items that score strictly higher than a target; `tied` those that score the same, the target included
+(`llmrec.ranking.places`). Every order of tied items is as likely as any other, so the target's rank is uniform on
+above + 1 ... above + tied, and each metric below is the exact mean over those ranks: no draw, no dependence on the
+order in which candidates happened to be listed. `above` = -1 says that the target is not listed: a miss, worth 0.
 
-With one target hit@k is recall@k and the ideal DCG is 1, so ndcg@k needs no further division (Järvelin and Kekäläinen
-2002; the mean over ties is McSherry and Najork's, ECIR 2008).
+A query of ours has one target, and the functions below take one: then recall@k is hit@k, precision@k is hit@k / k,
+map@k is mrr@k, and the ideal DCG is 1, so ndcg@k needs no further division (Järvelin and Kekäläinen 2002; the mean over
+ties is McSherry and Najork's, ECIR 2008). What they are for several targets a query is in `llmrec.target_sets`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,17 @@ def hit(above: npt.ArrayLike, tied: npt.ArrayLike, k: int) -> Values:
     >>> hit([0, 1, 3, -1], [1, 1, 4, 1], k=5)
     array([1. , 1. , 0.5, 0. ])
     """
-    above, tied = _places(above, tied)
+    above, tied = checked_places(above, tied)
     return np.where(above < 0, 0.0, np.clip((k - above) / tied, 0.0, 1.0))
+
+
+def precision(above: npt.ArrayLike, tied: npt.ArrayLike, k: int) -> Values:
+    """The share of the first k that is the target.
+
+    >>> precision([0, 1, 3, -1], [1, 1, 4, 1], k=5)
+    array([0.2, 0.2, 0.1, 0. ])
+    """
+    return hit(above, tied, k) / k
 
 
 def ndcg(above: npt.ArrayLike, tied: npt.ArrayLike, k: int) -> Values:
@@ -52,7 +61,16 @@ def mrr(above: npt.ArrayLike, tied: npt.ArrayLike, k: int | None = None) -> Valu
     return _mean_gain(above, tied, 1 / np.arange(1, k + 1))
 
 
-METRICS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, int], Values]] = {"hit": hit, "ndcg": ndcg, "mrr": mrr}
+METRICS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, int], Values]] = {
+    "hit": hit,
+    "ndcg": ndcg,
+    "mrr": mrr,
+    "recall": hit,
+    "precision": precision,
+    "map": mrr,
+}
+OWN = ("hit", "ndcg", "mrr")
+"""What says something of its own where every query has one target."""
 
 
 def measure(name: str, above: npt.ArrayLike, tied: npt.ArrayLike) -> Values:
@@ -73,13 +91,19 @@ def split_name(name: str) -> tuple[str, int]:
     return metric, int(depth)
 
 
-def names(at: list[int]) -> list[str]:
-    """Every metric at every depth, in the order in which tables show them.
+def names(at: list[int], *, several: bool = False, primary: str | None = None) -> list[str]:
+    """The metrics of a table at every depth, in the order in which tables show them, `primary` among them.
+
+    With one target a query those that repeat another are left out, unless one is the primary metric; `several` targets
+    tell all of them apart.
 
     >>> names([1, 10])
     ['hit@1', 'hit@10', 'ndcg@1', 'ndcg@10', 'mrr@1', 'mrr@10']
+    >>> names([10], primary="recall@10")
+    ['hit@10', 'ndcg@10', 'mrr@10', 'recall@10']
     """
-    return [f"{metric}@{k}" for metric in METRICS for k in sorted(set(at))]
+    found = [f"{metric}@{k}" for metric in (METRICS if several else OWN) for k in sorted(set(at))]
+    return found if primary is None or primary in found else [*found, primary]
 
 
 def at_chance(name: str, candidates: int) -> float:
@@ -93,14 +117,14 @@ def at_chance(name: str, candidates: int) -> float:
 
 def _mean_gain(above: npt.ArrayLike, tied: npt.ArrayLike, gain: Values) -> Values:
     """The mean of gain[rank - 1] over the target's possible ranks; nothing is gained below the last."""
-    above, tied = _places(above, tied)
+    above, tied = checked_places(above, tied)
     total = np.concatenate([[0.0], np.cumsum(gain)])
     first = np.minimum(np.maximum(above, 0), len(gain))
     last = np.minimum(np.maximum(above, 0) + tied, len(gain))
     return np.where(above < 0, 0.0, (total[last] - total[first]) / tied)
 
 
-def _places(above: npt.ArrayLike, tied: npt.ArrayLike) -> tuple[Counts, Counts]:
+def checked_places(above: npt.ArrayLike, tied: npt.ArrayLike) -> tuple[Counts, Counts]:
     """Both as integer arrays; the group of an unlisted target does not matter and counts as 1."""
     above, tied = np.asarray(above), np.asarray(tied)
     tied = np.where(above < 0, 1, tied)

@@ -9,6 +9,7 @@ with the k-th, so that a tie is never cut in two and its expectation can be take
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ RANKING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     SCORE: pl.Float32,
     RANKER: pl.String,
 }
+NOTHING = np.iinfo(np.int32).min  # no item's code
+PART = 1 << 17  # rows at once: they fit a processor's cache
 
 
 def ranked(query: np.ndarray, item: np.ndarray, score: np.ndarray, *, ranker: str, seed: int) -> pl.DataFrame:
@@ -63,29 +66,75 @@ def ranked(query: np.ndarray, item: np.ndarray, score: np.ndarray, *, ranker: st
     )
 
 
-def places(ranking: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
+def places(ranking: pl.DataFrame | pl.LazyFrame, queries: pl.DataFrame) -> pl.DataFrame:
     """Where each query's target stands: `above` items score higher, `tied` (itself included) score the same.
 
     Adds `above: i64 or null` and `tied: i64 or null` to the queries; null where the ranking does not list the target,
-    which is a miss. Read columns: query, target; query, item, score.
+    which is a miss. A query with several targets has a row for each. Read columns: query, target; query, item, score.
+    A scan of a file (`pl.scan_parquet`) is read a part at a time and never held whole, if it is in the order of its
+    queries.
     """
-    scores = queries.select(QUERY, pl.col(TARGET).alias(ITEM)).join(
-        ranking.select(QUERY, ITEM, SCORE), on=[QUERY, ITEM], how="left"
-    )
-    beside = ranking.select(QUERY, pl.col(SCORE).alias("other")).join(
-        scores.select(QUERY, SCORE).drop_nulls(SCORE), on=QUERY, how="inner"
-    )
-    counts = beside.group_by(QUERY).agg(
-        above=(pl.col("other") > pl.col(SCORE)).sum().cast(pl.Int64),
-        tied=(pl.col("other") == pl.col(SCORE)).sum().cast(pl.Int64),
-    )
-    return queries.join(counts, on=QUERY, how="left", maintain_order="left")
+    keys, which = np.unique(queries[QUERY].to_numpy(), return_inverse=True)
+    turns = queries.select(pl.int_range(pl.len()).over(QUERY)).to_series().to_numpy()
+    targets = np.full((int(turns.max(initial=-1)) + 1, len(keys)), NOTHING, dtype=np.int64)
+    targets[turns, which] = queries[TARGET].to_numpy()
+    above, tied = np.full(targets.shape, -1), np.full(targets.shape, -1)
+    for query, item, score in _whole_lists(ranking) if len(keys) else ():
+        starts = np.flatnonzero(np.r_[True, query[1:] != query[:-1]])
+        lengths = np.diff(starts, append=len(query))
+        at = np.minimum(np.searchsorted(keys, query[starts]), len(keys) - 1)
+        asked = keys[at] == query[starts]
+        for turn, wanted in enumerate(targets):
+            found = np.flatnonzero(item == np.repeat(np.where(asked, wanted[at], NOTHING).astype(item.dtype), lengths))
+            lists = np.searchsorted(starts, found, side="right") - 1
+            bars = np.full(len(starts), np.nan, dtype=score.dtype)
+            bars[lists] = score[found]
+            bar = np.repeat(bars, lengths)
+            for count, ahead in ((above, score > bar), (tied, score == bar)):
+                count[turn, at[lists]] = np.add.reduceat(ahead.view(np.int8), starts, dtype=np.int64)[lists]
+    columns = [pl.Series(name, count[turns, which]) for name, count in (("above", above), ("tied", tied))]
+    return queries.with_columns(pl.when(column >= 0).then(column).alias(column.name) for column in columns)
 
 
-def checked_queries(table: pl.DataFrame, *, where: str = "queries") -> pl.DataFrame:
-    """The queries with their columns in house types, or RankingFault naming the first thing wrong."""
+def _whole_lists(ranking: pl.DataFrame | pl.LazyFrame) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Queries, items and scores, some whole lists at a time, in the order of the queries."""
+    table = ranking.select(QUERY, ITEM, SCORE)
+    unsorted = table.lazy().select((pl.col(QUERY) < pl.col(QUERY).shift()).any())
+    if unsorted.collect(engine="streaming").item():
+        table = table.sort(QUERY)
+    rest: list[pl.DataFrame] = []  # of a list that the part before cut in two
+    parts = table.iter_slices(PART) if isinstance(table, pl.DataFrame) else table.collect_batches(maintain_order=True)
+    for part in parts:
+        query = part[QUERY].to_numpy()
+        cut = int(np.searchsorted(query, query[-1])) if len(query) else 0
+        if not cut:
+            rest.append(part)
+            continue
+        yield _columns([*rest, part[:cut]])
+        rest = [part[cut:]]
+    if sum(part.height for part in rest):
+        yield _columns(rest)
+
+
+def _columns(parts: list[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    table = pl.concat(parts)
+    return table[QUERY].to_numpy(), table[ITEM].to_numpy(), table[SCORE].to_numpy()
+
+
+def checked_queries(table: pl.DataFrame, *, where: str = "queries", several: bool = False) -> pl.DataFrame:
+    """The queries with their columns in house types, or RankingFault naming the first thing wrong.
+
+    With `several`, a query may have several targets, each in a row of its own.
+    """
     table = _typed(table, QUERIES_SCHEMA, where, optional={TIME, POSITION})
     repeated = table.filter(pl.col(QUERY).is_duplicated())
+    if several and repeated.height:
+        torn = repeated.filter(pl.any_horizontal(pl.col(USER, FOLD).n_unique().over(QUERY) > 1))
+        if torn.height:
+            raise RankingFault(f"{where}: the rows of query {torn[QUERY][0]} differ in user or fold; only targets may.")
+        repeated = repeated.filter(pl.struct(QUERY, TARGET).is_duplicated())
+        if repeated.height:
+            raise RankingFault(f"{where}: query {repeated[QUERY][0]} has target {repeated[TARGET][0]} more than once.")
     if repeated.height:
         raise RankingFault(
             f"{where}: query {repeated[QUERY][0]} stands {repeated.height} times; a query is asked once."

@@ -90,7 +90,7 @@ def test_no_queries_give_no_values() -> None:
     assert metrics.mrr(empty, empty).shape == (0,)
 
 
-@pytest.mark.parametrize("name", ["recall@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@ten", "@5"])
+@pytest.mark.parametrize("name", ["auc@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@ten", "@5"])
 def test_a_name_that_is_no_metric_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not a metric; use one of hit, ndcg, mrr"):
         metrics.split_name(name)

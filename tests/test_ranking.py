@@ -74,6 +74,45 @@ def test_places_keep_the_order_of_the_queries() -> None:
     assert places(ranking, queries).select("query", "above").rows() == [(2, None), (0, 1), (1, 0)]
 
 
+def test_a_query_may_have_several_targets_each_in_a_row() -> None:
+    queries = pl.DataFrame({"query": [1, 0, 1, 1], "target": [12, 10, 99, 10]})
+    ranking = pl.concat([scored({10: 1.0, 11: 1.0, 12: 0.0}, query=query) for query in (0, 1)])
+    assert places(ranking, queries).select("above", "tied").rows() == [(2, 1), (0, 2), (None, None), (0, 2)]
+
+
+def test_places_do_not_depend_on_the_order_of_rows() -> None:
+    rng = np.random.default_rng(0)
+    ranking = pl.concat(
+        [scored(dict(enumerate(rng.integers(0, 5, 30).astype(float))), query=query) for query in range(40)]
+    )
+    queries = asked(*rng.integers(0, 35, 40).tolist())
+    shuffled = ranking[rng.permutation(ranking.height)]
+    assert places(shuffled, queries).equals(places(ranking, queries))
+    assert places(ranking, queries)["above"].null_count() > 0
+
+
+def test_lists_of_queries_that_nobody_asked_are_passed_over() -> None:
+    ranking = pl.concat([scored({10: 1.0, 11: 0.0}, query=query) for query in (0, 1, 5, 9)])
+    queries = asked(11, 10).with_columns(query=pl.Series([5, 7]))
+    assert places(ranking, queries).select("above", "tied").rows() == [(1, 1), (None, None)]
+
+
+def test_a_file_is_read_a_part_at_a_time(tmp_path: Path) -> None:
+    """Row groups of seven rows cut lists of five in two."""
+    rng = np.random.default_rng(0)
+    ranking = pl.concat(
+        [scored(dict(enumerate(rng.integers(0, 3, 5).astype(float))), query=query) for query in range(50)]
+    )
+    ranking.write_parquet(tmp_path / "critic.parquet", row_group_size=7)
+    queries = asked(*rng.integers(0, 5, 50).tolist())
+    assert places(pl.scan_parquet(tmp_path / "critic.parquet"), queries).equals(places(ranking, queries))
+
+
+def test_nothing_ranked_and_nobody_asked_have_no_places() -> None:
+    assert places(scored({10: 1.0}).clear(), asked(10)).select("above", "tied").rows() == [(None, None)]
+    assert places(scored({10: 1.0}), asked(10).clear()).height == 0
+
+
 def test_places_of_tied_scores_measure_the_mean_over_every_order() -> None:
     items = [10, 11, 12, 13]
     for scores in product((0.0, 1.0, 2.0), repeat=4):
@@ -109,6 +148,15 @@ def test_an_empty_value_is_refused() -> None:
 def test_a_query_is_asked_once() -> None:
     with pytest.raises(RankingFault, match="query 0 stands 2 times"):
         checked_queries(pl.concat([asked(10), asked(11)]))
+
+
+def test_a_set_of_targets_is_one_users_and_has_each_target_once() -> None:
+    rows = pl.DataFrame({"query": [0, 0], "user": [3, 3], "target": [10, 11], "fold": ["test"] * 2})
+    assert checked_queries(rows, several=True)["target"].to_list() == [10, 11]
+    with pytest.raises(RankingFault, match="query 0 has target 10 more than once"):
+        checked_queries(rows.with_columns(target=pl.lit(10)), several=True)
+    with pytest.raises(RankingFault, match="rows of query 0 differ in user or fold"):
+        checked_queries(rows.with_columns(user=pl.Series([3, 4])), several=True)
 
 
 def test_queries_without_times_or_positions_do() -> None:

@@ -27,7 +27,7 @@ KEYS = Annotated[Path | None, typer.Option(help="A run folder whose ids the file
 AT = Annotated[str | None, typer.Option(help="Depths, with commas.", show_default="1,5,10,20, or the first run's")]
 PRIMARY = Annotated[
     str | None,
-    typer.Option(help="The metric that decides: ndcg@10, hit@1, mrr@5.", show_default="ndcg@10, or the runs' own"),
+    typer.Option(help="The metric that decides: ndcg@10, hit@1, recall@20.", show_default="ndcg@10, or the runs' own"),
 ]
 FULL = Annotated[bool, typer.Option("--full", help="The lists are the first items of a full catalogue.")]
 PAGE = Annotated[Path | None, typer.Option(help="Write the report's page too, to this file.", show_default=False)]
@@ -156,7 +156,7 @@ def _table(weighed: Weighed, primary: str) -> Table:
 
     depth = primary.partition("@")[2]
     columns = list(dict.fromkeys(["hit@1" if "hit@1" in weighed.means.metrics else primary, f"hit@{depth}"]))
-    columns = list(dict.fromkeys([*columns, f"ndcg@{depth}", f"mrr@{depth}"]))
+    columns = list(dict.fromkeys([*columns, f"ndcg@{depth}", f"mrr@{depth}", primary]))
     table = Table(title=f"On {weighed.scene.words}", caption="means over queries; 95 % intervals over users")
     table.add_column("ranker")
     for column in columns:

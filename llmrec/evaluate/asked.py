@@ -17,6 +17,7 @@ class Asked:
     """Queries of one fold, with the names that files may use for what they hold."""
 
     queries: pl.DataFrame
+    """One row a query; of several targets it has the first."""
     names: pl.DataFrame
     """key: what a file calls a query; query."""
     users: pl.DataFrame | None
@@ -27,6 +28,8 @@ class Asked:
     """Whether query numbers are those of a run, as in its rankings; else they are rows of a CSV."""
     keyed: bool
     """Whether item codes are those of a run, as in its rankings."""
+    targets: pl.DataFrame | None = None
+    """query, target: every target, where some query has several."""
 
     def askers(self, by: str, *, where: Path) -> pl.DataFrame:
         """key, query: how a file that goes by `query` or by `user` calls the queries."""
@@ -45,6 +48,8 @@ class Asked:
 def read_queries(path: Path, *, keys: Path | None = None, fold: str = "test") -> Asked:
     """Queries from a run folder, a queries.parquet, or a CSV or TSV with query, user and target.
 
+    A query with several targets has a row for each.
+
     A run folder brings its owner's ids; a queries.parquet takes them from `keys`, another run folder, or speaks in
     codes. In a CSV all three are names: users and targets as `keys` has them if given, else whatever the rankings use
     too. Raises RankingFault for what cannot be read or joined.
@@ -55,12 +60,13 @@ def read_queries(path: Path, *, keys: Path | None = None, fold: str = "test") ->
     if not path.is_dir() and path.suffix != ".parquet":
         return _named(path, users, items)
     file = prepared(path) / "queries.parquet" if path.is_dir() else path
-    queries = checked_queries(read_parquet(file), where=str(file))
-    held = queries.filter(pl.col(FOLD) == fold)
+    table = checked_queries(read_parquet(file), where=str(file), several=True)
+    held = table.filter(pl.col(FOLD) == fold)
     if not held.height:
-        raise RankingFault(f"{file}: no query is of fold {fold}; found {', '.join(queries[FOLD].unique().sort())}.")
-    names = held.select(pl.col(QUERY).cast(pl.String).alias(KEY), QUERY)
-    return Asked(held, names, users, items, coded=True, keyed=True)
+        raise RankingFault(f"{file}: no query is of fold {fold}; found {', '.join(table[FOLD].unique().sort())}.")
+    queries, targets = _sets(held)
+    names = queries.select(pl.col(QUERY).cast(pl.String).alias(KEY), QUERY)
+    return Asked(queries, names, users, items, coded=True, keyed=True, targets=targets)
 
 
 def prepared(run: Path) -> Path:
@@ -105,13 +111,11 @@ def _named(path: Path, users: pl.DataFrame | None, items: pl.DataFrame | None) -
     table = table.select(pl.col(QUERY, USER, TARGET).str.strip_chars())
     if not table.height or any(table.null_count().row(0)):
         raise RankingFault(f"{path}: every row needs a query, a user and a target, and there must be a row.")
-    twice = table.filter(pl.col(QUERY).is_duplicated())
-    if twice.height:
-        raise RankingFault(f"{path}: query {twice[QUERY][0]!r} stands more than once; a query is asked once.")
     users = _codes(table[USER], USER) if users is None else users
     items = _codes(table[TARGET], ITEM) if items is None else items
+    asked = _codes(table[QUERY], QUERY)
     coded = (
-        table.with_row_index("row")
+        table.join(asked.rename({QUERY: "query_code"}), left_on=QUERY, right_on=KEY, how="left", maintain_order="left")
         .join(users.rename({USER: "user_code"}), left_on=USER, right_on=KEY, how="left", maintain_order="left")
         .join(items.rename({ITEM: "item_code"}), left_on=TARGET, right_on=KEY, how="left", maintain_order="left")
     )
@@ -119,12 +123,23 @@ def _named(path: Path, users: pl.DataFrame | None, items: pl.DataFrame | None) -
         unknown = coded.filter(pl.col(code).is_null())
         if unknown.height:
             raise RankingFault(f"{path}: {column} {unknown[column][0]!r} is not one of the run's.")
-    names = coded.select(pl.col(QUERY).alias(KEY), pl.col("row").cast(pl.Int64).alias(QUERY))
-    queries = pl.DataFrame(
-        {QUERY: names[QUERY], USER: coded["user_code"], TARGET: coded["item_code"], FOLD: ["test"] * coded.height}
-    )
-    checked = checked_queries(queries, where=str(path)).select(*QUERIES_SCHEMA)
-    return Asked(checked, names, users, items, coded=False, keyed=keyed)
+    torn = coded.filter(pl.col(USER).n_unique().over(QUERY) > 1)
+    if torn.height:
+        raise RankingFault(f"{path}: query {torn[QUERY][0]!r} is of more than one user; a query is one user's.")
+    again = coded.filter(pl.struct("query_code", "item_code").is_duplicated())
+    if again.height:
+        raise RankingFault(f"{path}: query {again[QUERY][0]!r} has target {again[TARGET][0]!r} more than once.")
+    codes = {QUERY: coded["query_code"], USER: coded["user_code"], TARGET: coded["item_code"]}
+    rows = pl.DataFrame({**codes, FOLD: ["test"] * coded.height})
+    table = checked_queries(rows, where=str(path), several=True)
+    queries, targets = _sets(table.select(*QUERIES_SCHEMA))
+    return Asked(queries, asked.select(KEY, QUERY), users, items, coded=False, keyed=keyed, targets=targets)
+
+
+def _sets(table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """One row a query, and every target where some query has several."""
+    queries = table.unique(QUERY, keep="first", maintain_order=True)
+    return queries, table.select(QUERY, TARGET) if table.height > queries.height else None
 
 
 def _codes(names: pl.Series, code: str) -> pl.DataFrame:

@@ -16,9 +16,10 @@ from llmrec.evaluate.case import Mined
 from llmrec.evaluate.checks import Kind, check_asked, check_candidates, check_rankings
 from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.finding import Finding
+from llmrec.evaluate.qualities import qualities
 from llmrec.evaluate.sentences import FLOORS, headline, verdict
 from llmrec.evaluate.slices import sliced
-from llmrec.evaluate.weigh import coverage, weigh
+from llmrec.evaluate.weigh import weigh
 from llmrec.files import write_json
 from llmrec.ranking import write_parquet
 
@@ -99,8 +100,9 @@ def evaluate(
         rows.append(weighed.rows)
         measured["tables"][name] = weighed.metrics
         if kinds[name] == "catalogue":
-            covered = {ranker: coverage(seeds, section.at, larder.n_items) for ranker, seeds in rankers.items()}
-            measured["tables"][name]["coverage"] = covered
+            measured["tables"][name]["lists"] = qualities(
+                rankers, larder, queries, section.at, count=section.bootstrap, seed=seed
+            )
         measured["slices"][name] = sliced(
             weighed.values, larder, queries, section.primary, count=section.bootstrap, seed=seed
         )

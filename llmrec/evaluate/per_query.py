@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from llmrec import metrics
-from llmrec.columns import QUERY, RANKER, USER
+from llmrec import metrics, target_sets
+from llmrec.columns import QUERY, RANKER, TARGET, USER
 from llmrec.ranking import places
 
 TABLE = "table"
 SEED = "seed"
 
+Columns = dict[str, npt.NDArray[Any]]
+
 
 def per_query(
-    table: str, rankings: dict[str, list[pl.DataFrame]], queries: pl.DataFrame, at: list[int]
+    table: str,
+    rankings: Mapping[str, Sequence[pl.DataFrame | pl.LazyFrame]],
+    queries: pl.DataFrame,
+    at: list[int],
+    *,
+    primary: str | None = None,
+    targets: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """One row for each query, ranker and seed of a table, in the order of `queries` within each ranker.
 
     Columns: query, user, table, ranker, seed (number of the training seed, 0 is first), above and tied (see
-    `llmrec.ranking.places`; above is -1 where the target is not listed), and every metric at every depth.
-    Reads query, user, target of `queries` and query, item, score of each ranking.
+    `llmrec.ranking.places`; above is -1 where the target is not listed), and the metrics of `llmrec.metrics.names`.
+    Reads query, user, target of `queries` and query, item, score of each ranking, which may be a scan of a file.
+    `targets` (query, target) has every target of every query where queries have several; above and tied are then those
+    of the one that stands best.
     """
     rows = []
     for ranker, seeds in rankings.items():
         for seed, ranking in enumerate(seeds):
-            placed = places(ranking, queries)
-            above = placed["above"].fill_null(-1).to_numpy()
-            tied = placed["tied"].fill_null(1).to_numpy()
-            values = {name: metrics.measure(name, above, tied) for name in metrics.names(at)}
+            columns = (
+                _one_target(ranking, queries, metrics.names(at, primary=primary))
+                if targets is None
+                else _several(ranking, queries, targets, metrics.names(at, several=True, primary=primary))
+            )
             rows.append(
-                pl.DataFrame(
-                    {QUERY: placed[QUERY], USER: placed[USER], "above": above, "tied": tied, **values},
-                ).select(
+                queries.select(
                     QUERY,
                     USER,
                     pl.lit(table).alias(TABLE),
                     pl.lit(ranker).alias(RANKER),
                     pl.lit(seed, pl.Int32).alias(SEED),
-                    pl.exclude(QUERY, USER),
-                )
+                ).with_columns(pl.Series(name, column) for name, column in columns.items())
             )
     return pl.concat(rows)
+
+
+def _one_target(ranking: pl.DataFrame | pl.LazyFrame, queries: pl.DataFrame, names: list[str]) -> Columns:
+    above, tied = _stands(places(ranking, queries))
+    return {"above": above, "tied": tied, **{name: metrics.measure(name, above, tied) for name in names}}
+
+
+def _several(
+    ranking: pl.DataFrame | pl.LazyFrame, queries: pl.DataFrame, targets: pl.DataFrame, names: list[str]
+) -> Columns:
+    placed = places(ranking, targets.select(QUERY, TARGET))
+    groups = target_sets.Groups.of(*_stands(placed), placed[QUERY].to_numpy())
+    asked = np.searchsorted(np.unique(placed[QUERY].to_numpy()), queries[QUERY].to_numpy())
+    above, tied = np.full(len(asked), -1), np.ones(len(asked), dtype=int)
+    best = groups.before == 0
+    above[groups.query[best]], tied[groups.query[best]] = groups.above[best], groups.tied[best]
+    values = {"above": above, "tied": tied, **{name: target_sets.measure(name, groups) for name in names}}
+    return {name: column[asked] for name, column in values.items()}
+
+
+def _stands(placed: pl.DataFrame) -> tuple[metrics.Counts, metrics.Counts]:
+    """Places as the metrics take them: -1 above where the target is not listed."""
+    return placed["above"].fill_null(-1).to_numpy(), placed["tied"].fill_null(1).to_numpy()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ each of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from llmrec.rng import rng_for
 
 LEVEL = 0.95
 BLOCK = 4_000_000  # numbers held at once: 32 MB of float64
+ROWS = 64  # resamples in a product: enough for its speed
+ONE_THREAD = 1 << 18  # multiplications that OpenBLAS does not divide among threads (interface/gemm.c)
 
 Array = npt.NDArray[np.float64]
 
@@ -52,11 +55,12 @@ def resample(values: Values, count: int, *, seed: int) -> Means:
     sums, asked = user_sums(values)
     names = list(values.rankers)
     widths = [sums[name].shape[1] for name in names]
-    # (users, rankers * seeds * metrics): one product with the drawn counts serves every ranker.
-    side = np.concatenate([sums[name] for name in names], axis=1)
+    # (users, rankers * seeds * metrics + 1): one product with the drawn counts serves every ranker.
+    side = np.concatenate([*(sums[name] for name in names), asked[:, None]], axis=1)
     drawn = np.empty((count, side.shape[1]))
     for rows, weights in _drawn_users(len(asked), count, seed):
-        drawn[rows] = (weights @ side) / (weights @ asked)[:, None]
+        drawn[rows] = _product(weights, side)
+    drawn /= drawn[:, -1:]
     mean, draws, start = {}, {}, 0
     for name, width in zip(names, widths, strict=True):
         trained = len(values.rankers[name])
@@ -90,15 +94,33 @@ def bounds(draws: Array) -> tuple[float, float]:
 
 
 def _drawn_users(users: int, count: int, seed: int) -> Iterator[tuple[slice, Array]]:
-    """How often each user is drawn, (block, users) at a time."""
+    """How often each user is drawn, (block, users) at a time, in an array that the next block is written over."""
     rng = rng_for(seed, "bootstrap", "users")
-    block = max(1, BLOCK // max(users, 1))
-    for start in range(0, count, block):
-        rows = slice(start, min(start + block, count))
-        weights = np.empty((rows.stop - rows.start, users))
-        for row in weights:
-            row[:] = np.bincount(rng.integers(users, size=users), minlength=users)
-        yield rows, weights
+    block = max(1, min(BLOCK // max(users, 1), ROWS, count))
+    weights = np.empty((block, users))
+    starts = range(0, count, block)
+    with ThreadPoolExecutor(1) as ahead:  # one block is drawn while the one before is counted and multiplied
+        drawn = ahead.submit(rng.integers, users, size=(block, users))
+        for start in starts:
+            draws = drawn.result()[: count - start]
+            if start != starts[-1]:
+                drawn = ahead.submit(rng.integers, users, size=(block, users))
+            for row, who in zip(weights, draws, strict=False):
+                row[:] = np.bincount(who, minlength=users)
+            yield slice(start, start + len(draws)), weights[: len(draws)]
+
+
+def _product(weights: Array, side: Array) -> Array:
+    """weights @ side, a piece of the users at a time: pieces that BLAS does on one thread.
+
+    Its threads spin while they wait, here for the one that draws, and the last digits would depend on how many there
+    are.
+    """
+    piece = max(1, ONE_THREAD // (weights.shape[0] * side.shape[1]))
+    total = np.zeros((weights.shape[0], side.shape[1]))
+    for start in range(0, len(side), piece):
+        total += weights[:, start : start + piece] @ side[start : start + piece]
+    return total
 
 
 def _drawn_seeds(trained: int, count: int, seed: int) -> Array:

@@ -9,7 +9,7 @@ from llmrec.evaluate.comparison import Comparison, find
 
 FLOORS = ("popularity", "recent", "transitions")
 RETRIEVER = "retriever"
-TITLES = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
+TITLES = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR", "recall": "Recall", "precision": "Precision", "map": "MAP"}
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ def headline(
     Empty where no language arm was ranked, or nothing beside it. Each table is (scene, comparisons, means).
     """
     said: list[str] = []
+    seeds: dict[str, int] = {}
+    trained: dict[str, None] = {}
     for scene, comparisons, means in tables:
         tuned = [arm for arm in arms if arm in means and arm not in untuned] or [arm for arm in arms if arm in means]
         if not tuned:
@@ -161,7 +163,9 @@ def headline(
             subject = f"the language model ({language})" if not said else "it"
             listed = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
             said.append(f"on {place} {subject} {listed}")
-    return f"In short: {'; '.join(said)}." if said else ""
+            seeds |= {c.a: c.seeds_a for c in comparisons} | {c.b: c.seeds_b for c in comparisons}
+            trained |= {name: None for name in (language, RETRIEVER) if name in seeds}
+    return f"In short: {'; '.join(said)}{_provided(list(trained), seeds, trained)}." if said else ""
 
 
 def _before(

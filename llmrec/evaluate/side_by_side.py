@@ -11,6 +11,7 @@ from llmrec.columns import ITEM, ITEMS, QUERY, TARGET
 from llmrec.errors import RankingFault
 from llmrec.evaluate.asked import Asked
 from llmrec.evaluate.checks import Kind, check_rankings
+from llmrec.evaluate.sentences import FLOORS
 from llmrec.evaluate.weigh import Weighed, weigh
 
 FEW = 20  # below so many queries, a list that happens to hold every target says nothing of how it was made
@@ -44,7 +45,8 @@ def side_by_side(
     """
     seeds = {ranker: [ranking] for ranker, ranking in rankings.items()}
     check_rankings(seeds, asked.queries, None, where="compare")
-    candidates, kind = (None, "catalogue") if full else _kind(rankings, asked.queries)
+    targets = asked.queries.select(QUERY, TARGET) if asked.targets is None else asked.targets
+    candidates, kind = (None, "catalogue") if full else _kind(rankings, asked.queries, targets)
     name = "shared" if candidates is not None else "catalogue"
     return weigh(
         name,
@@ -56,11 +58,15 @@ def side_by_side(
         primary=primary,
         bootstrap=bootstrap,
         seed=seed,
+        trained=set(rankings) - set(FLOORS),
+        targets=asked.targets,
     )
 
 
-def _kind(rankings: Mapping[str, pl.DataFrame], queries: pl.DataFrame) -> tuple[pl.DataFrame | None, Kind]:
-    lists = {ranker: _lists(ranking, queries) for ranker, ranking in rankings.items()}
+def _kind(
+    rankings: Mapping[str, pl.DataFrame], queries: pl.DataFrame, targets: pl.DataFrame
+) -> tuple[pl.DataFrame | None, Kind]:
+    lists = {ranker: _lists(ranking, targets) for ranker, ranking in rankings.items()}
     first, *others = rankings
     differs = next((other for other in others if not _same_items(rankings[first], rankings[other])), None)
     if differs is None:
@@ -86,11 +92,11 @@ def _kind(rankings: Mapping[str, pl.DataFrame], queries: pl.DataFrame) -> tuple[
     return None, "catalogue"
 
 
-def _lists(ranking: pl.DataFrame, queries: pl.DataFrame) -> Lists:
-    targets = queries.select(QUERY, pl.col(TARGET).alias(ITEM))
-    held = targets.join(ranking.select(QUERY, ITEM), on=[QUERY, ITEM], how="semi").height
+def _lists(ranking: pl.DataFrame, targets: pl.DataFrame) -> Lists:
+    wanted = targets.select(QUERY, pl.col(TARGET).alias(ITEM))
+    held = wanted.join(ranking.select(QUERY, ITEM), on=[QUERY, ITEM], how="semi").height
     widths = ranking.group_by(QUERY).len()["len"].unique().to_list()
-    return Lists(held == queries.height, int(widths[0]) if len(widths) == 1 else None)
+    return Lists(held == wanted.height, int(widths[0]) if len(widths) == 1 else None)
 
 
 def _same_items(a: pl.DataFrame, b: pl.DataFrame) -> bool:

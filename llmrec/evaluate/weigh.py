@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llmrec import metrics
-from llmrec.columns import ITEM, ITEMS, RANK, USER
+from llmrec import metrics, target_sets
+from llmrec.columns import ITEMS, QUERY, USER
 from llmrec.evaluate.checks import Kind
 from llmrec.evaluate.comparison import Comparison, compare
+from llmrec.evaluate.composed import composed, retrieved
 from llmrec.evaluate.per_query import Values, per_query
 from llmrec.evaluate.resampling import Means, resample
 from llmrec.evaluate.sentences import Scene, sentence
@@ -46,12 +47,14 @@ def weigh(
     bootstrap: int,
     seed: int,
     trained: Collection[str] = (),
+    targets: pl.DataFrame | None = None,
 ) -> Weighed:
     """Measures a table that has passed `llmrec.evaluate.checks`; `trained` rankers depend on a training seed.
 
-    `candidates` holds exactly these queries; None for the full catalogue.
+    `candidates` holds exactly these queries; None for the full catalogue. `targets` (query, target) has
+    every target where queries have several.
     """
-    rows = per_query(name, dict(rankings), queries, at)
+    rows = per_query(name, rankings, queries, at, primary=primary, targets=targets)
     values = Values.of(rows)
     means = resample(values, bootstrap, seed=seed)
     sizes = candidates[ITEMS].list.len().to_numpy() if candidates is not None else None
@@ -63,9 +66,12 @@ def weigh(
         queries.height,
     )
     measured: dict[str, Any] = {"candidates": scene.candidates, "queries": scene.queries, "users": scene.users}
-    if sizes is not None and kind == "injected":
-        nowhere = np.zeros_like(sizes, dtype=np.int64)
-        measured["chance"] = {m: float(metrics.measure(m, nowhere, sizes).mean()) for m in means.metrics}
+    if targets is not None:
+        measured["targets"] = targets.height
+    if candidates is not None and kind == "injected":
+        measured["chance"] = _chance(means.metrics, candidates, targets)
+    if candidates is not None and kind == "two-stage" and targets is None:
+        measured["composed"] = composed(values, retrieved(candidates, queries), count=bootstrap, seed=seed)
     measured["rankers"] = {ranker: {m: means.interval(ranker, m) for m in means.metrics} for ranker in means.mean}
     measured["seeds"] = {ranker: len(seeds) for ranker, seeds in rankings.items()}
     comparisons = compare(values, means, primary, seed=seed)
@@ -73,13 +79,12 @@ def weigh(
     return Weighed(scene, rows, values, means, measured, comparisons, said)
 
 
-def coverage(seeds: list[pl.DataFrame], at: list[int], n_items: int) -> dict[str, float]:
-    """The share of the catalogue that stands among anyone's first k, averaged over training seeds.
-
-    It is a fact about all users at once, not a mean over queries, so it has no interval.
-    """
-    covered = {}
-    for k in sorted(set(at)):
-        shares = [ranking.filter(pl.col(RANK) <= k)[ITEM].n_unique() / n_items for ranking in seeds]
-        covered[f"coverage@{k}"] = sum(shares) / len(shares)
-    return covered
+def _chance(names: list[str], candidates: pl.DataFrame, targets: pl.DataFrame | None) -> dict[str, float]:
+    """What a ranker that knows nothing gets: all candidates of a query tied."""
+    tied = candidates.select(QUERY, tied=pl.col(ITEMS).list.len().cast(pl.Int64))
+    if targets is None:
+        above = np.zeros(tied.height, dtype=np.int64)
+        return {name: float(metrics.measure(name, above, tied["tied"]).mean()) for name in names}
+    each = targets.join(tied, on=QUERY)
+    groups = target_sets.Groups.of(np.zeros(each.height, dtype=np.int64), each["tied"], each[QUERY])
+    return {name: float(target_sets.measure(name, groups).mean()) for name in names}

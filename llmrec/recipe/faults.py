@@ -27,7 +27,7 @@ ELSEWHERE = {
 }
 PATTERNS = {
     "name": "lower-case letters, digits, `.`, `_` and `-`, at most 80, not starting with a sign",
-    "primary": "hit@k, ndcg@k or mrr@k, as in ndcg@10",
+    "primary": "hit, ndcg, mrr, recall, precision or map at a depth, as in ndcg@10",
 }
 
 

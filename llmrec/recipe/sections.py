@@ -346,8 +346,8 @@ class Evaluate(Settings):
     """What is measured."""
 
     at: list[PositiveInt] = [1, 5, 10, 20]
-    """Depths of HR, NDCG and MRR."""
-    primary: Annotated[str, Field(pattern=r"^(hit|ndcg|mrr)@\d+$")] = "ndcg@10"
+    """Depths of the metrics."""
+    primary: Annotated[str, Field(pattern=r"^(hit|ndcg|mrr|recall|precision|map)@\d+$")] = "ndcg@10"
     """The one metric that decides."""
     seen: Literal["masked", "ranked"] = "masked"
     """In rankings of the catalogue, items of the user's history are left out, or ranked like any other."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import polars as pl
-
 from llmrec.errors import RunFault
 from llmrec.evaluate.cost import cost
 from llmrec.evaluate.sentences import FLOORS
@@ -49,9 +47,6 @@ class Evidence:
     """Training run (arm, or arm and seed) -> its log."""
     fitting: dict[str, Rows]
     """`model` and, for the copy that mines negatives, `mining` -> the retriever's log."""
-    reached: dict[str, float]
-    """Candidate set -> the share of queries whose target is in it, of sets that may lack it: nobody who orders such a
-    set can score higher."""
 
     @property
     def primary(self) -> str:
@@ -174,7 +169,6 @@ def read_evidence(run: Path) -> Evidence:
         pretraining={p.parent.name: read_log(p) for p in sorted(run.glob("pretrain*/log.jsonl"))},
         tuning={p.parent.name: read_log(p) for p in sorted(run.glob("train/*/train_log.jsonl"))},
         fitting={p.parent.name: read_log(p) for p in sorted(run.glob("retrieve/*/log.jsonl"), reverse=True)},
-        reached=_reached(run / "evaluate" / "per_query.parquet", metrics),
     )
 
 
@@ -192,33 +186,8 @@ def judged(metrics: Json, comparisons: Json, *, run: Path = Path(), **known: Any
         "pretraining": {},
         "tuning": {},
         "fitting": {},
-        "reached": {},
     }
     return Evidence(run=run, metrics=metrics, comparisons=comparisons, **(nothing | known))
-
-
-def ceiling(rows: pl.DataFrame) -> float:
-    """The share of queries whose target was among the candidates: from one ranker's per-query rows (`above`)."""
-    first = rows.filter((pl.col("ranker") == rows["ranker"][0]) & (pl.col("seed") == 0))
-    return float((first["above"] >= 0).mean())  # type: ignore[arg-type]  # there are rows
-
-
-def _reached(path: Path, metrics: Json) -> dict[str, float]:
-    """The ceiling of every candidate set that may lack its target."""
-    open_sets = [name for name, facts in metrics.get("tables", {}).items() if lacks(facts)]
-    if not open_sets or not path.is_file():
-        return {}
-    try:
-        rows = pl.read_parquet(path, columns=["table", "ranker", "seed", "above"])
-    except (OSError, pl.exceptions.PolarsError) as fault:
-        raise RunFault(f"{path}: cannot be read ({str(fault).splitlines()[0]}). Run `evaluate` again.") from None
-    parts = {name: rows.filter(pl.col("table") == name) for name in open_sets}
-    return {name: ceiling(part) for name, part in parts.items() if part.height}
-
-
-def lacks(facts: Json) -> bool:
-    """Whether a candidate set may be without its target: where it always holds it, chance is known."""
-    return facts.get("candidates") is not None and not facts.get("chance")
 
 
 def in_order(stages: Rows) -> Rows:

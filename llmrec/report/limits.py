@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmrec.recipe.presets import PRESETS
 from llmrec.report.evidence import Evidence
 
 
@@ -10,6 +11,9 @@ def limits(evidence: Evidence) -> list[str]:
     recipe = evidence.recipe
     model = recipe.get("model") or {}
     said = []
+    preset = PRESETS.get(str(recipe.get("protocol")))
+    if preset is not None:
+        said.append(f"Asked as `{recipe['protocol']}` asks: {preset.about}. That hides {preset.hides}.")
     # The audit says so too where it ran on the split.
     if (recipe.get("split") or {}).get("method") == "last" and all(
         not str(f.get("where")).endswith("split") for f in evidence.findings

@@ -60,7 +60,7 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
             evidence, table, columns, f"results-{table}", f"Every ranker: {heading[0].lower()}{heading[1:]}"
         ),
         more=_measured(evidence, table, more, f"more-{table}", "More metrics of the same rankings") if more else None,
-        ceiling=_ceiling(evidence, table),
+        ceiling=_ceiling(facts),
         captured=_captured(evidence, table, columns),
         matrix=matrix(evidence, table),
         pairs=listed(evidence, table),
@@ -114,10 +114,11 @@ def _measured(evidence: Evidence, table: str, metrics: list[str], name: str, cap
     return Table(name, caption, "ranker", [title(m) for m in metrics], rows, title(evidence.primary))
 
 
-def _ceiling(evidence: Evidence, table: str) -> str:
-    reached = evidence.reached.get(table)
-    if reached is None:
+def _ceiling(facts: dict[str, Any]) -> str:
+    composed = facts.get("composed")
+    if not composed:
         return ""
+    reached = composed["ceiling"]
     return (
         f"The recall ceiling is {decimal(reached)}: the lists hold the target for {100 * reached:.1f} % of queries, "
         "and a perfect reranker would put it first for exactly those, which is the highest that any metric here can be."
@@ -125,27 +126,31 @@ def _ceiling(evidence: Evidence, table: str) -> str:
 
 
 def _captured(evidence: Evidence, table: str, metrics: list[str]) -> Table | None:
-    """Each metric over that of a perfect reranker of the same lists: there, every metric equals the recall ceiling."""
-    reached = evidence.reached.get(table)
-    if not reached:
+    """Each metric over the queries whose target was retrieved: as a miss scores 0, its share of the recall ceiling."""
+    composed = evidence.tables[table].get("composed") or {}
+    if not composed.get("rankers"):
         return None
     depth = evidence.primary.partition("@")[2]
     shown = [m for m in metrics if m in (evidence.primary, "hit@1", f"hit@{depth}")]
-    rows = []
-    for ranker, values in evidence.tables[table]["rankers"].items():
-        shares = [float(values[m]["mean"]) / reached for m in shown]
-        cells = [Cell(f"{100 * share:.1f} %", value=share) for share in shares]
-        rows.append(Row(ranker, cells, evidence.look(ranker)))
-    caption = f"The share of the ceiling ({decimal(reached)}) that each ranker captured"
+    rows = [
+        Row(ranker, [_percent(values[m]) for m in shown], evidence.look(ranker))
+        for ranker, values in composed["rankers"].items()
+    ]
+    caption = (
+        f"The share of the ceiling ({decimal(composed['ceiling'])}) that each ranker captured: its mean over the "
+        f"{composed['retrieved']:,} queries whose target was retrieved"
+    )
     return Table(f"captured-{table}", caption, "ranker", [title(m) for m in shown], rows, title(evidence.primary))
+
+
+def _percent(facts: dict[str, float]) -> Cell:
+    mean, low, high = facts["mean"], facts["low"], facts["high"]
+    return Cell(f"{100 * mean:.1f} %", f"{100 * low:.1f}–{100 * high:.1f}", mean, low, high)
 
 
 def _lists(evidence: Evidence, table: str, facts: dict[str, Any]) -> Table | None:
     """What the lists are like, whatever they hit: coverage, concentration, novelty and so on; None if not measured."""
-    found: dict[str, dict[str, Any]] = facts.get("lists") or {
-        ranker: {metric: {"mean": value} for metric, value in covered.items()}
-        for ranker, covered in facts.get("coverage", {}).items()
-    }
+    found: dict[str, dict[str, Any]] = facts.get("lists") or {}
     metrics = list(dict.fromkeys(metric for values in found.values() for metric in values))
     heads = [metric.replace("_", " ") for metric in metrics]
     rows = [Row(r, [interval(values.get(m)) for m in metrics], evidence.look(r)) for r, values in found.items()]

@@ -15,7 +15,7 @@ from llmrec.evaluate.cost import cost
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import Weighed, weigh
-from llmrec.report.evidence import Evidence, ceiling, judged
+from llmrec.report.evidence import Evidence, judged
 from llmrec.report.joined import Member, Tables, read_members, renamed, same_ranking
 from llmrec.report.reading import read_json, read_yaml
 
@@ -86,7 +86,6 @@ def several(
         "findings": [*(finding for member in members for finding in _findings(member)), *apart],
         "audited": all((member.folder / "evaluate" / "audit.json").is_file() for member in members),
         "cost": _cost(members, names),
-        "reached": {t: ceiling(w.rows) for t, w in weighed.items() if w.scene.candidates and not w.scene.injected},
         "manifest": {member.name: str(member.folder) for member in members},
     }
     return judged(metrics, said, **known), weighed
@@ -183,10 +182,9 @@ def _metrics(members: list[Member], names: Names, weighed: dict[str, Weighed]) -
     for member in members:
         own = read_json(member.folder / "evaluate" / "metrics.json").get("tables", {})
         for table, facts in tables.items():
-            for part in ("lists", "coverage"):
-                for ranker, values in (own.get(table, {}).get(part) or {}).items():
-                    if ranker in names[member.name]:
-                        facts.setdefault(part, {}).setdefault(names[member.name][ranker], values)
+            for ranker, values in (own.get(table, {}).get("lists") or {}).items():
+                if ranker in names[member.name]:
+                    facts.setdefault("lists", {}).setdefault(names[member.name][ranker], values)
     return tables
 
 

@@ -94,7 +94,7 @@ def test_runs_that_asked_other_people_exit_2_and_say_how_they_differ(runs: list[
         (["first", "second", "--full"], "--queries, --keys and --full are for files"),
         (["first/rankings/orpo/uniform.parquet"], "files need --queries"),
         (["first", "second", "--at", "0"], "depths are whole numbers from 1"),
-        (["first", "second", "--primary", "recall@5"], "recall@5 is not a metric"),
+        (["first", "second", "--primary", "clicks@5"], "clicks@5 is not a metric"),
     ],
 )
 def test_what_cannot_be_compared_exits_2_with_one_message(

@@ -59,7 +59,7 @@ def test_compare_prints_json_for_programs(run: Path):
     [
         (["--at", "1,x"], "--at 1,x: depths are whole numbers from 1"),
         (["--at", "0"], "depths are whole numbers from 1"),
-        (["--primary", "recall@5"], "recall@5 is not a metric"),
+        (["--primary", "auc@5"], "auc@5 is not a metric"),
     ],
 )
 def test_an_option_that_means_nothing_exits_2(run: Path, options: list[str], words: str):

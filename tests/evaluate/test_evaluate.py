@@ -75,7 +75,7 @@ def test_the_catalogue_has_coverage_and_no_chance(folder: Path):
     first = set(CLUB.queries["target"].to_list()[0::2]) | set(
         listing(CLUB, 3, ranker="x").filter((pl.col("rank") == 1) & (pl.col("query") % 2 == 1))["item"].to_list()
     )
-    assert table["coverage"]["retriever"]["coverage@1"] == pytest.approx(len(first) / 50)
+    assert table["lists"]["retriever"]["coverage@1"] == {"mean": pytest.approx(len(first) / 50)}
 
 
 def test_slices_are_there_for_each_table(folder: Path):

@@ -215,7 +215,8 @@ def test_users_who_ask_several_queries_cannot_be_gone_by(tmp_path: Path):
         (["query,user", "q1,ann"], "column target missing; found query, user"),
         (["query,user,target"], "every row needs a query, a user and a target"),
         (["query,user,target", "q1,ann,"], "every row needs a query, a user and a target"),
-        (["query,user,target", "q1,ann,Up", "q1,ben,Up"], "query 'q1' stands more than once"),
+        (["query,user,target", "q1,ann,Up", "q1,ben,Up"], "query 'q1' is of more than one user"),
+        (["query,user,target", "q1,ann,Up", "q1,ann,Up"], "query 'q1' has target 'Up' more than once"),
     ],
 )
 def test_queries_that_do_not_hold_are_refused(tmp_path: Path, lines: list[str], words: str):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,15 @@ def test_the_short_sentence_has_no_numbers_and_never_says_beats_inside_an_interv
     means = {"retriever": 0.49, "before": 0.3, "orpo": 0.5}
     assert headline([(scene, [won, level], means)], arms=["before", "orpo"], untuned=["before"]) == (
         "In short: on the full catalogue the language model (orpo) cannot be told from the retriever "
-        "and beats itself before tuning (before)."
+        "and beats itself before tuning (before), for these trained models."
     )
     assert headline([(scene, [], {"popularity": 0.1})], arms=["orpo"]) == ""
+
+
+def test_the_short_sentence_of_several_trainings_speaks_of_more_than_these():
+    scene = Scene("catalogue", None, True, 40, 40)
+    level = Comparison("orpo", "retriever", "ndcg@10", 0.5, 0.49, 0.01, -0.1, 0.1, 0.9, 1.0, 0.0, 3, 34, 3, 3, 1, 3)
+    means = {"retriever": 0.49, "orpo": 0.5}
+    assert headline([(scene, [level], means)], arms=["orpo"]).endswith("the retriever, for this trained model.")
+    both = replace(level, seeds_b=2)
+    assert headline([(scene, [both], means)], arms=["orpo"]).endswith("cannot be told from the retriever.")

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 import pytest
 
 from llmrec.errors import RankingFault
-from llmrec.evaluate.asked import Asked
+from llmrec.evaluate.asked import Asked, read_queries
+from llmrec.evaluate.external import read_rankings
 from llmrec.evaluate.side_by_side import side_by_side
 from llmrec.evaluate.weigh import Weighed
 from tests.evaluate.club import club, listing, offered, placing
@@ -26,6 +30,7 @@ def test_lists_of_the_same_items_are_candidates():
     assert weighed.metrics["chance"]["hit@1"] == pytest.approx(0.1)
     assert weighed.metrics["rankers"]["b"]["mrr@10"]["mean"] == pytest.approx(0.25)
     assert weighed.said[0]["sentence"].startswith("On 10 shared candidates (40 users), a (NDCG@10 1.000) beats b")
+    assert weighed.said[0]["sentence"].endswith(", for these trained models.")
 
 
 def test_lists_that_differ_and_miss_targets_are_the_first_of_a_catalogue():
@@ -73,3 +78,50 @@ def test_a_query_that_one_of_them_left_out_is_named():
         RankingFault, match="compare: `b` ranks 39 queries of 40; the first missing is query 23 of user 23"
     ):
         beside(a=placing(CLUB, TABLE, 1, ranker="a"), b=short)
+
+
+def several(tmp_path: Path, *rows: str) -> Asked:
+    path = tmp_path / "queries.csv"
+    path.write_text("\n".join(["query,user,target", *rows]) + "\n")
+    return read_queries(path)
+
+
+def test_a_query_may_have_several_targets(tmp_path: Path):
+    """Ann liked Up and Heat, Ben Alien and something that nobody lists."""
+    asked = several(tmp_path, "q1,ann,Up", "q1,ann,Heat", "q2,ben,Alien", "q2,ben,Brazil")
+    (tmp_path / "a.csv").write_text("query,item,score\nq1,Heat,3\nq1,Jaws,2\nq1,Up,1\nq2,Alien,2\nq2,Up,1\n")
+    rankings = read_rankings([tmp_path / "a.csv"], asked)
+    weighed = side_by_side(rankings, asked, at=[1, 3], primary="recall@3", full=True, bootstrap=200)
+    means = {metric: value["mean"] for metric, value in weighed.metrics["rankers"]["a"].items()}
+    assert (weighed.metrics["queries"], weighed.metrics["targets"]) == (2, 4)
+    assert means["recall@3"] == pytest.approx((1 + 1 / 2) / 2)
+    assert means["precision@3"] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert means["map@3"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
+    assert means["hit@1"] == means["mrr@3"] == 1
+    best = 1 + 1 / np.log2(3)
+    assert means["ndcg@3"] == pytest.approx(((1 + 1 / 2) / best + 1 / best) / 2)
+
+
+def test_chance_counts_every_target_among_the_candidates(tmp_path: Path):
+    asked = several(tmp_path, "q1,ann,Up", "q1,ann,Heat")
+    (tmp_path / "a.csv").write_text("query,item,score\nq1,Heat,4\nq1,Jaws,3\nq1,Up,2\nq1,Alien,1\n")
+    weighed = side_by_side(read_rankings([tmp_path / "a.csv"], asked), asked, at=[1, 2], primary="hit@1", bootstrap=200)
+    assert weighed.metrics["chance"]["hit@1"] == pytest.approx(1 / 2)
+    assert weighed.metrics["chance"]["hit@2"] == pytest.approx(1 - (2 / 4) * (1 / 3))
+    assert weighed.metrics["chance"]["recall@2"] == pytest.approx(1 / 2)
+
+
+def test_several_targets_in_parquet_are_those_of_the_csv(tmp_path: Path):
+    rows = CLUB.queries.head(2).with_columns(target=pl.Series([7, 8]).cast(pl.Int32))
+    pl.concat([CLUB.queries.head(3), rows]).write_parquet(tmp_path / "queries.parquet")
+    asked = read_queries(tmp_path / "queries.parquet")
+    assert asked.queries.equals(CLUB.queries.head(3))
+    assert asked.targets is not None
+    assert asked.targets["query"].to_list() == [0, 1, 2, 0, 1]
+
+
+def test_a_metric_that_repeats_another_is_measured_where_it_decides():
+    ranking = placing(CLUB, TABLE, 4, ranker="a")
+    weighed = side_by_side({"a": ranking}, ASKED, at=[5], primary="precision@5", bootstrap=200)
+    assert list(weighed.metrics["rankers"]["a"]) == ["hit@5", "ndcg@5", "mrr@5", "precision@5"]
+    assert weighed.metrics["rankers"]["a"]["precision@5"]["mean"] == pytest.approx(1 / 5)

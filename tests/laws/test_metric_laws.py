@@ -42,7 +42,7 @@ def test_winning_a_tie_never_lowers_it_and_losing_one_never_raises_it(
     assert metric([above + tied - 1], [1], k)[0] <= between + 1e-12
 
 
-@EVERY
+@pytest.mark.parametrize("metric", [metrics.hit, metrics.ndcg, metrics.mrr])
 @given(above=above, tied=tied, k=depth, deeper=some.integers(0, 20))
 def test_a_deeper_cut_never_lowers_it(metric: Metric, above: int, tied: int, k: int, deeper: int) -> None:
     assert metric([above], [tied], k + deeper)[0] >= metric([above], [tied], k)[0] - 1e-12
@@ -58,6 +58,6 @@ def test_a_query_does_not_depend_on_its_neighbours(metric: Metric, places: list[
 
 @given(above=above, tied=tied, k=depth)
 def test_hit_is_never_below_ndcg_nor_ndcg_below_mrr(above: int, tied: int, k: int) -> None:
-    hit, ndcg, mrr = (metric([above], [tied], k)[0] for metric in metrics.METRICS.values())
+    hit, ndcg, mrr = (metrics.METRICS[name]([above], [tied], k)[0] for name in metrics.OWN)
     assert hit >= ndcg - 1e-12
     assert ndcg >= mrr - 1e-12
