@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llmrec.errors import RankingFault
+
 
 @dataclass
 class Node:
@@ -32,7 +34,8 @@ class Node:
 def build_tree(answers: Sequence[Sequence[int]], *, longest: int | None = None) -> Node:
     """The tree over answers (tokens of each item, its end token included), item codes at the leaves.
 
-    A run is `longest` tokens at most: shorter ones take more calls of the model, and let go of a title sooner.
+    A run is `longest` tokens at most: shorter ones take more calls of the model, and let go of a title sooner. Raises
+    RankingFault where a title is the beginning of another, which an end token prevents.
     """
     return _node((), 0, [(tuple(ids), item) for item, ids in enumerate(answers)], longest or max(map(len, answers)))
 
@@ -52,7 +55,11 @@ def _node(path: tuple[int, ...], start: int, titles: list[tuple[tuple[int, ...],
     for ids, item in titles:
         if len(ids) > depth:
             below[ids[depth]].append((ids, item))
-    assert not (node.items and below), "a title without an end token is the beginning of another"
+    if node.items and below:
+        raise RankingFault(
+            f"item {node.items[0]}'s title begins that of item {next(iter(below.values()))[0][1]}, and answers have no "
+            "end token to tell them apart by: set answer.eos: true."
+        )
     node.children = [_node(some[0][0][: depth + 1], depth, some, longest) for _, some in sorted(below.items())]
     return node
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmrec.errors import RankingFault
 from llmrec.language.tree import Node, build_tree, choices
 
 END = 2
@@ -65,3 +67,8 @@ def test_choices_are_what_the_titles_themselves_leave_open(titles: list[list[int
     for answer, places in choices(build_tree(answers, longest=longest)).items():
         nexts = [{other[d] for other in answers if other[:d] == answer[:d]} for d in range(len(answer))]
         assert places == [(d, sorted(tokens)) for d, tokens in enumerate(nexts) if len(tokens) > 1]
+
+
+def test_titles_without_an_end_that_begin_one_another_are_a_fault() -> None:
+    with pytest.raises(RankingFault, match=r"item 0's title begins that of item 1.*answer.eos: true"):
+        build_tree([[10], [10, 11]])
