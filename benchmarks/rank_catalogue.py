@@ -106,7 +106,7 @@ def measured(name: str, ranker: TitleRanker, users: int, few: int) -> dict[str, 
     top_k(state, tree, K, hidden=seen[:4])  # warms up
     found: list[list[tuple[float, int]]] = [[]] * users
     tokens, began = 0, time.perf_counter()
-    for some in ranker._batches(prompts, None):
+    for some in ranker._batches(prompts):
         state = read(model, [prompts[i] for i in some], pad=pad)
         lists = top_k(state, tree, K, hidden=[seen[i] for i in some], on_expand=add)
         for i, best in zip(some, lists, strict=True):

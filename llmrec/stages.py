@@ -148,11 +148,10 @@ def _verdict(task: Task, read: Any) -> list[Stage]:
     reads = {**read("evaluate"), "arms": list(task.recipe.arms), "method": task.recipe.split.method}
     needs = ("prepare", "candidates", *(["retrieve"] if task.mines else []), *rankers)
     trained = tuple(f"train/{one.name}" for one in task.arms if one.recipe.objective is not None)
+    printed = {"name": task.recipe.name, "protocol": task.recipe.protocol}  # whatever else it prints, others read too
     return [
         Stage("evaluate", "evaluate", reads, needs, partial(work.evaluate, task)),
-        Stage(
-            "report", "report", {"name": task.recipe.name}, ("evaluate", *trained, *rankers), partial(work.report, task)
-        ),
+        Stage("report", "report", printed, ("evaluate", *trained, *rankers), partial(work.report, task)),
     ]
 
 

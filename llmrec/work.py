@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,14 @@ def rank_fused(task: Task, name: str, one: ArmRun, out: Path) -> None:
             rest = read_ranking(sides[1] / "catalogue.parquet")
             write_parquet(completed(mixed, rest, seed=recipe.seed), out / "catalogue.parquet")
         summary[table] = {"weight_of_language": weight, "validation": values}
-    write_json(summary, out / "summary.json")
+    write_json({**summary, **_both(*sides)}, out / "summary.json")
+
+
+def _both(*sides: Path) -> dict[str, float]:
+    """What asking both sides of a mix costs: one after the other, each in its best batch."""
+    found = [json.loads((side / "summary.json").read_text(encoding="utf-8")) for side in sides]
+    rates = [(one.get("best_batch") or one).get("users_per_second") for one in found]
+    return {"users_per_second": float(f"{1 / sum(1 / rate for rate in rates):.3g}")} if all(rates) else {}
 
 
 def evaluate(task: Task, out: Path) -> None:

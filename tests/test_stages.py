@@ -157,10 +157,10 @@ class TestWhatChangesWhat:
         after = changed(reads(tmp_path), reads(tmp_path, evaluate={"seen": "ranked"}))
         assert after == [name for name in reads(tmp_path) if name.startswith("rankings/")] + ["evaluate"]
 
-    def test_a_protocol_by_what_it_says_and_not_by_its_name(self, tmp_path: Path) -> None:
-        assert changed(reads(tmp_path), reads(tmp_path, protocol="time")) == []
+    def test_a_protocol_by_what_it_says_and_its_name_on_the_page_alone(self, tmp_path: Path) -> None:
+        assert changed(reads(tmp_path), reads(tmp_path, protocol="time")) == ["report"]
         two, after = reads(tmp_path, protocol="sasrec-loo"), reads(tmp_path, protocol="recbole-loo")
-        assert changed(two, after) == [name for name in two if name.startswith("rankings/")] + ["evaluate"]
+        assert changed(two, after) == [name for name in two if name.startswith("rankings/")] + ["evaluate", "report"]
 
     def test_the_step_size_of_one_arm(self, tmp_path: Path) -> None:
         arms: dict[str, Any] = {"a": {}, "b": {}}

@@ -39,6 +39,8 @@ class _Search:
     ghost_free: bool
     heap: list[tuple[float, int, Node]] = field(default_factory=list)
     deep: list[Open] = field(default_factory=list)
+    aside: list[tuple[float, int, Node]] = field(default_factory=list)
+    """What a beam did not follow."""
     done: list[tuple[float, int]] = field(default_factory=list)
     pushed: int = 0
 
@@ -78,9 +80,16 @@ class _Search:
             nodes.append((-bound, node))
         return nodes
 
-    def forget(self) -> None:
-        """Closes all open nodes."""
-        self.heap, self.deep = [], []
+    def beam(self, width: int) -> list[Open]:
+        """The best open nodes, the others set aside; those come back where the beam ends with fewer than k items."""
+        nodes = self.frontier(width)
+        self.aside += self.heap
+        self.heap = []
+        if not nodes and len(self.done) < self.k and self.aside:
+            self.heap, self.aside = self.aside, []
+            heapq.heapify(self.heap)
+            return self.beam(width)
+        return nodes
 
     def best(self) -> list[tuple[float, int]]:
         """The first k finished items and whatever ties with the k-th."""
@@ -120,14 +129,11 @@ def beam(
     rule: Rule = "sum",
     on_expand: Callable[[int], None] = lambda nodes: None,
 ) -> list[list[tuple[float, int]]]:
-    """As `top_k`, but of the nodes at one depth of the tree only the best `width` are followed: quick, not exact."""
+    """As `top_k`, but of the nodes at one depth of the tree only the best `width` are followed: quick, not exact.
 
-    def kept(search: _Search) -> list[Open]:
-        nodes = search.frontier(width)
-        search.forget()
-        return nodes
-
-    return _searched(state, tree, k, hidden, rule, 1 << 62, on_expand, kept)
+    Where that ends with fewer than k items, it begins again from the best of what was not followed.
+    """
+    return _searched(state, tree, k, hidden, rule, 1 << 62, on_expand, lambda search: search.beam(width))
 
 
 def recall(found: Sequence[Sequence[tuple[float, int]]], exact: Sequence[Sequence[tuple[float, int]]]) -> float:

@@ -49,6 +49,12 @@ def rank_arm(
     highest primary metric on the validation queries' uniform candidates. `words` stand beside progress; `ranker` is
     who the tables say has ranked.
     """
+    for fold in ("valid", "test"):
+        if not larder.fold(fold).height:
+            raise RankingFault(
+                f"{words}: the {fold} fold has no queries. A later or earlier moment (split.quantile), or more data, "
+                "gives it some."
+            )
     seed, primary = recipe.seed, recipe.evaluate.primary
     letters = recipe.answer.style == "letter"
     judge: LanguageRanker = (
@@ -144,4 +150,5 @@ def _speed(
     ranker: LanguageRanker, queries: pl.DataFrame, candidates: pl.DataFrame, search: Search | None, seed: int
 ) -> dict[str, Any]:
     tables = {} if search is not None else {"uniform": candidates}
-    return speed(lambda some: ranker.rank(some, tables, search=search, batch=some.height), queries, seed=seed)
+    # Batches as when it ranked: what a machine can hold was settled there.
+    return speed(lambda some: ranker.rank(some, tables, search=search), queries, seed=seed)

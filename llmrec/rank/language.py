@@ -84,13 +84,11 @@ class LanguageRanker(ABC):
         candidates: dict[str, pl.DataFrame],
         *,
         search: Search | None = None,
-        batch: int | None = None,
         words: str = "",
     ) -> Ranked:
         """Scores every candidate table of `queries` and, if asked, searches the catalogue for each.
 
-        Candidate tables have `query, items`. `batch` prompts are read at once, else as many as suit the machine.
-        `words` stand beside the progress; without them none is shown.
+        Candidate tables have `query, items`. `words` stand beside the progress; without them none is shown.
         """
         if words:
             note(f"{words}: prompts are read once, branches {HOW[how(self.model.config)]}")
@@ -101,33 +99,30 @@ class LanguageRanker(ABC):
             offered = dict(zip(table[QUERY].to_list(), table[ITEMS].to_list(), strict=True))
             lists[name] = [offered[query] for query in ids]
         into = Ranked({name: Scores() for name in lists}, None if search is None else Scores(), len(ids))
-        self._rank(into, queries, lists, search, batch, words)
+        self._rank(into, queries, lists, search, words)
         into.seconds = time.monotonic() - began
         return into
 
     @abstractmethod
-    def _rank(
-        self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, batch: int | None, words: str
-    ) -> None:
+    def _rank(self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, words: str) -> None:
         """Fills `into`."""
 
     def _read(self, prompts: Sequence[list[int]]) -> Read:
         return read(self.model, prompts, pad=self.encoder.tokenizer.pad_token_id)
 
-    def _batches(self, prompts: Sequence[Sequence[int]], size: int | None) -> list[list[int]]:
-        return batches([len(prompt) for prompt in prompts], TOKENS.get(self.model.device.type, MANY), size)
+    def _batches(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        return batches([len(prompt) for prompt in prompts], TOKENS.get(self.model.device.type, MANY))
 
 
-def batches(lengths: list[int], most: int, size: int | None = None) -> list[list[int]]:
-    """Prompts of about one length together, `most` tokens a batch at most, or `size` prompts a batch.
+def batches(lengths: list[int], most: int) -> list[list[int]]:
+    """Prompts of about one length together, `most` tokens a batch at most.
 
     >>> batches([5, 2, 4, 3], most=8)
     [[1, 3], [2], [0]]
     """
     found: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        full = found and (len(found[-1]) >= size if size else (len(found[-1]) + 1) * lengths[i] > most)
-        if not found or full:
+        if not found or (len(found[-1]) + 1) * lengths[i] > most:
             found.append([])
         found[-1].append(i)
     return found

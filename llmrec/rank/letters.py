@@ -59,9 +59,7 @@ class LetterRanker(LanguageRanker):
         super().__init__(model, encoder, larder)
         self.orders, self.slots = orders, Slots()
 
-    def _rank(
-        self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, batch: int | None, words: str
-    ) -> None:
+    def _rank(self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, words: str) -> None:
         if search is not None:
             raise RankingFault(
                 "answer.style is letter: a letter names a listed candidate, so the catalogue cannot be ranked with it."
@@ -74,7 +72,7 @@ class LetterRanker(LanguageRanker):
                 for prompt in self.encoder.prompts([contexts[i] for i, _ in offers], [order for _, order in offers])
             ]
             said: list[dict[int, list[float]]] = [{} for _ in ids]
-            found = self._batches(prompts, batch)
+            found = self._batches(prompts)
             for some in track(found, words) if words else found:
                 state = self._read([prompts[n] for n in some])
                 letters = [[tuple(one) for one in self.encoder.answers_ids(offers[n][1], offers[n][1])] for n in some]

@@ -16,7 +16,7 @@ import polars as pl
 from llmrec.rng import rng_for
 
 Answering = Callable[[pl.DataFrame], object]
-"""Ranks some queries, all of them at once."""
+"""Ranks some queries, given all at once."""
 MOST = 100  # queries asked one at a time
 SIZES = (4, 16, 64, 256, 1024)
 LEAST = 5  # answers without which a median says nothing, whatever they take
@@ -32,8 +32,8 @@ def speed(
 ) -> dict[str, Any]:
     """{"latency_ms": {"p50", "p99", "queries"}, "best_batch": {"size", "users_per_second"}}, within about `seconds`.
 
-    Queries are drawn by the seed. The first answer warms up and does not count. Batches grow while each answers more
-    users a second than the one before; a batch is tried once. No queries give nothing.
+    Queries are drawn by the seed. The first answer warms up and does not count. Batches, which a ranker may cut to what
+    its machine can hold, grow while each answers more users a second than the one before. No queries give nothing.
     """
     if not queries.height:
         return {}

@@ -46,12 +46,10 @@ class TitleRanker(LanguageRanker):
         """Where in each title another could have begun."""
         return choices(self.tree)
 
-    def _rank(
-        self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, batch: int | None, words: str
-    ) -> None:
+    def _rank(self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, words: str) -> None:
         ids, contexts = queries[QUERY].to_list(), self.larder.contexts(queries)
         prompts = [prompt.ids for prompt in self.encoder.prompts(contexts)]
-        found = self._batches(prompts, batch)
+        found = self._batches(prompts)
         for some in track(found, words) if words else found:
             mine = [prompts[i] for i in some]
             state = self._read(mine)

@@ -108,10 +108,19 @@ def test_a_beam_as_wide_as_the_tree_is_exact_and_a_narrow_one_follows_the_best_b
     exact = top_k(read(model, PROMPTS, pad=0), tree, 3, hidden=NONE)
     wide = beam(read(model, PROMPTS, pad=0), tree, 3, hidden=NONE, width=99)
     assert [[i for _, i in best] for best in wide] == [[i for _, i in best] for best in exact]
-    narrow = beam(read(model, PROMPTS, pad=0), tree, 3, hidden=NONE, width=1)
+    narrow = beam(read(model, PROMPTS, pad=0), tree, 1, hidden=NONE, width=1)
     for prompt, best in zip(PROMPTS, narrow, strict=True):
         first = read(model, [prompt], pad=0).first[0]
         favourite = max((10, 13, 18), key=lambda token: float(first[token].detach()))
         assert {TITLES[item][0] for _, item in best} == {favourite}
     assert recall(wide, exact) == 1
     assert recall(narrow, exact) < 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.integers(0, 6), max_size=6), st.integers(1, 7), st.integers(1, 3))
+def test_a_beam_finds_k_items_wherever_there_are_so_many(hidden: set[int], k: int, width: int) -> None:
+    state = read(small("llama"), PROMPTS[:1], pad=0)
+    [best] = beam(state, build_tree(TITLES), k, hidden=[frozenset(hidden)], width=width)
+    assert len(best) >= min(k, len(TITLES) - len(hidden))
+    assert not hidden & {item for _, item in best}

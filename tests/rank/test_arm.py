@@ -69,7 +69,20 @@ def test_a_beam_says_what_it_finds_of_the_exact_list(tmp_path: Path, capsys: pyt
     assert wide["search"] == {"rule": "sum", "beam": 99, "recall": 1.0, "queries": 3}
     narrow = go(titles(), asked(beam=1), "sum", tmp_path)
     assert narrow["search"]["recall"] < 1
+    assert pl.read_parquet(tmp_path / "catalogue.parquet").group_by("query").len()["len"].min() == 3
     assert "a beam of 1 finds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fold", ["valid", "test"])
+def test_a_fold_without_queries_is_named(tmp_path: Path, fold: str) -> None:
+    larder, encoder = both_folds(films()), titles()
+    other = Larder(larder.histories, larder.catalogue, larder.queries.filter(pl.col(FOLD) != fold), larder.users)
+    table = {"uniform": offered(films(), *OFFERED)}
+    with pytest.raises(RankingFault, match=rf"before: the {fold} fold has no queries.*split.quantile"):
+        rank_arm(
+            speaker(encoder.tokenizer), encoder, other, {"valid": table, "test": table}, asked(),
+            rule="sum", words="before", ranker="before", out=tmp_path,
+        )  # fmt: skip
 
 
 def test_letters_say_which_slots_they_like(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

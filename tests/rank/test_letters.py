@@ -84,6 +84,8 @@ def test_a_liking_for_places_cancels_when_every_place_was_tried(monkeypatch: pyt
     worth = dict(enumerate([3.0, 1.0, 2.5, 0.5, 2.0, 1.5, 0.8, 1.2, 2.9]))
     liking = [0.0, 4.0, 0.0, 0.0]
 
+    read_lists: list[list[int]] = []
+
     def said(state: Any, answers: Any) -> Any:
         return [
             {
@@ -93,10 +95,9 @@ def test_a_liking_for_places_cancels_when_every_place_was_tried(monkeypatch: pyt
             for row, order in zip(answers, read_lists, strict=True)
         ]
 
-    read_lists = [turned(items, n)[j] for n in (1, 4) for items in OFFERED for j in range(n)]
     monkeypatch.setattr(letters_module, "score", said)
     monkeypatch.setattr(LetterRanker, "_read", lambda self, prompts: type("State", (), {"read": 0, "asked": 0}))
-    monkeypatch.setattr(LetterRanker, "_batches", lambda self, prompts, size: [list(range(len(prompts)))])
+    monkeypatch.setattr(LetterRanker, "_batches", lambda self, prompts: [list(range(len(prompts)))])
     right = [sorted(items, key=lambda item: -worth[item]) for items in OFFERED]
     for orders, fooled in ((1, True), (4, False)):
         read_lists = [order for items in OFFERED for order in turned(items, orders)]
