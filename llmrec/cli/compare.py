@@ -32,6 +32,7 @@ PRIMARY = Annotated[
 FULL = Annotated[bool, typer.Option("--full", help="The lists are the first items of a full catalogue.")]
 PAGE = Annotated[Path | None, typer.Option(help="Write the report's page too, to this file.", show_default=False)]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DEEPEST = 1_000_000  # beyond any list that is worth its disk
 
 
 def compare(
@@ -48,12 +49,13 @@ def compare(
     from llmrec.report.joined import is_run
 
     _checked(rankings, queries, keys, full)
+    primary = _metric(primary) if primary is not None else None
+    depths = _depths(at) if at is not None else None
     runs = [path for path in rankings if is_run(path)]
     if runs:
         from llmrec.report.several import several
 
-        primary = _metric(primary) if primary else None
-        evidence, weighed = several(runs, at=_depths(at, primary) if at else None, primary=primary)
+        evidence, weighed = several(runs, at=depths, primary=primary)
         _say(evidence, weighed, " and ".join(run.resolve().name for run in runs), page, as_json, many=True)
         return
     from llmrec.evaluate.asked import read_queries
@@ -62,11 +64,9 @@ def compare(
     from llmrec.report.several import of_files
 
     assert queries is not None
-    primary = primary or "ndcg@10"
-    depths = _depths(at or "1,5,10,20", primary)
     asked = read_queries(queries, keys=keys)
     one = side_by_side(read_rankings(rankings, asked), asked, at=depths, primary=primary, full=full)
-    evidence = of_files(one, primary, items=asked.items.height if asked.items is not None and asked.keyed else None)
+    evidence = of_files(one, one.primary, items=asked.items.height if asked.items is not None and asked.keyed else None)
     _say(evidence, {one.scene.name: one}, "Rankings compared", page, as_json, many=False)
 
 
@@ -128,23 +128,26 @@ def _metric(primary: str) -> str:
     from llmrec.metrics import split_name
 
     try:
-        split_name(primary)
+        _, depth = split_name(primary)
     except ValueError as fault:
         raise RankingFault(f"--primary {fault}.") from None
+    if depth > DEEPEST:
+        raise RankingFault(f"--primary {primary}: depths are whole numbers from 1 to {DEEPEST:,}, such as ndcg@10.")
     return primary
 
 
-def _depths(at: str, primary: str | None) -> list[int]:
+def _depths(at: str) -> list[int]:
     from llmrec.errors import RankingFault
-    from llmrec.metrics import split_name
 
     try:
         depths = sorted({int(depth) for depth in at.split(",")})
-        if depths[0] < 1:
+        if depths[0] < 1 or depths[-1] > DEEPEST:
             raise ValueError
     except ValueError:
-        raise RankingFault(f"--at {at}: depths are whole numbers from 1, with commas: --at 1,5,10,20.") from None
-    return sorted({*depths, split_name(_metric(primary))[1]}) if primary else depths
+        raise RankingFault(
+            f"--at {at}: depths are whole numbers from 1 to {DEEPEST:,}, with commas: --at 1,5,10,20."
+        ) from None
+    return depths
 
 
 def _table(weighed: Weighed, primary: str) -> Table:

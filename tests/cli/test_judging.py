@@ -59,6 +59,8 @@ def test_compare_prints_json_for_programs(run: Path):
     [
         (["--at", "1,x"], "--at 1,x: depths are whole numbers from 1"),
         (["--at", "0"], "depths are whole numbers from 1"),
+        (["--at", 20 * "9"], "depths are whole numbers from 1 to 1,000,000"),
+        (["--primary", f"hit@{20 * '9'}"], "depths are whole numbers from 1 to 1,000,000"),
         (["--primary", "auc@5"], "auc@5 is not a metric"),
     ],
 )

@@ -80,6 +80,16 @@ def test_a_query_that_one_of_them_left_out_is_named():
         beside(a=placing(CLUB, TABLE, 1, ranker="a"), b=short)
 
 
+def test_a_ranker_does_not_beat_itself_cut_off():
+    deep = listing(CLUB, list(range(1, 41)), ranker="deep", depth=45)
+    cut = {"deep": deep, "shallow": deep.filter(deep["rank"] <= 5)}
+    with pytest.raises(RankingFault, match="`shallow` lists fewer than 20 items for 40 of 40 queries"):
+        side_by_side(cut, ASKED, primary="ndcg@20", full=True, bootstrap=200)
+    weighed = side_by_side(cut, ASKED, full=True, bootstrap=200)
+    assert weighed.primary == "ndcg@5"
+    assert weighed.said[0]["difference"] == 0
+
+
 def several(tmp_path: Path, *rows: str) -> Asked:
     path = tmp_path / "queries.csv"
     path.write_text("\n".join(["query,user,target", *rows]) + "\n")
