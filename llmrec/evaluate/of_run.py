@@ -139,9 +139,8 @@ def _expected(recipe: dict[str, Any]) -> dict[str, int]:
     asked = list((recipe.get("evaluate") or {}).get("rankers") or [])
     named = {ranker: 1 for ranker in (*FLOORS, RETRIEVER, "shuffled_titles") if ranker in asked}
     if "language" in asked:
-        tuned = recipe.get("objective", {}) is not None
         arms = {arm: (content or {}).get("objective", {}) for arm, content in (recipe.get("arms") or {}).items()}
-        seeds = {arm: int(recipe.get("seeds", 1)) if tuned and own is not None else 1 for arm, own in arms.items()}
+        seeds = {arm: int(recipe.get("seeds", 1)) if own is not None else 1 for arm, own in arms.items()}
         named |= seeds
         if FUSED in asked and seeds:
             named[FUSED] = list(seeds.values())[-1]  # each seed of the last arm beside the retriever
