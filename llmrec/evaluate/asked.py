@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,26 @@ def read_separated(path: Path) -> pl.DataFrame:
     except (OSError, UnicodeError, pl.exceptions.PolarsError) as fault:
         kind = path.suffix.lstrip(".").upper() or "CSV"
         raise RankingFault(f"{path}: cannot be read as {kind} ({str(fault).splitlines()[0]}).") from None
-    return table.rename({column: column.strip().lower() for column in table.columns})
+    return lower_case(table, where=path)
+
+
+def lower_case(table: pl.DataFrame, *, where: Path) -> pl.DataFrame:
+    """The table with lower-case column names; RankingFault where two columns are then one."""
+    names = [column.strip().lower() for column in table.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        same = ", ".join(repr(column) for column, name in zip(table.columns, names, strict=True) if name == twice)
+        raise RankingFault(f"{where}: has {names.count(twice)} columns {twice}: {same}. Leave out what does not count.")
+    return table.rename(dict(zip(table.columns, names, strict=True)))
+
+
+def check_plain(table: pl.DataFrame, columns: Sequence[str], *, where: Path) -> None:
+    """Raises RankingFault where one of the columns that are there holds lists or records instead of single values."""
+    nested = next((column for column in columns if column in table.columns and table.schema[column].is_nested()), None)
+    if nested is not None:
+        raise RankingFault(
+            f"{where}: column {nested} holds {table.schema[nested]} in {table.height:,} rows. Write one value a row."
+        )
 
 
 def _names(path: Path, code: str) -> pl.DataFrame:

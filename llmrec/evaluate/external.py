@@ -18,7 +18,7 @@ import polars as pl
 
 from llmrec.columns import ITEM, KEY, QUERY, RANK, RANKER, SCORE, TARGET, USER
 from llmrec.errors import RankingFault
-from llmrec.evaluate.asked import Asked, read_parquet, read_separated
+from llmrec.evaluate.asked import Asked, check_plain, lower_case, read_parquet, read_separated
 from llmrec.progress import note
 from llmrec.ranking import RANKING_SCHEMA, checked_ranking
 
@@ -56,7 +56,7 @@ def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise RankingFault(f"{path}: no such file. Give rankings as Parquet, CSV or TREC run files.")
     if path.suffix == ".parquet":
-        table = read_parquet(path)
+        table = lower_case(read_parquet(path), where=path)
     elif path.suffix in {".csv", ".tsv"}:
         table = read_separated(path)
     else:
@@ -71,7 +71,16 @@ def _read(path: Path) -> pl.DataFrame:
         )
     if not table.height:
         raise RankingFault(f"{path}: ranks nothing: it has columns and no row. Was its writer stopped?")
-    return table if RANKER in table.columns else table.with_columns(pl.lit(path.stem).alias(RANKER))
+    check_plain(table, (QID, QUERY, USER, ITEM, SCORE, RANK, RANKER), where=path)
+    if RANKER not in table.columns:
+        return table.with_columns(pl.lit(path.stem).alias(RANKER))
+    blank = table.filter(pl.col(RANKER).cast(pl.String).fill_null("").str.strip_chars() == "").height
+    if blank:
+        raise RankingFault(
+            f"{path}: {blank:,} of {table.height:,} rows have an empty ranker. Name it in each row, or leave out the "
+            "column: the file's name is its ranker's then."
+        )
+    return table
 
 
 def _trec(path: Path) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from llmrec.data.interactions import key, times
 from llmrec.data.larder import Larder
 from llmrec.data.manifest import Table
 from llmrec.errors import RankingFault
-from llmrec.evaluate.asked import Asked, prepared, read_parquet, read_queries, read_separated
+from llmrec.evaluate.asked import Asked, check_plain, prepared, read_parquet, read_queries, read_separated
 from llmrec.evaluate.case import BEFORE, UNKNOWN, Case, parts_of
 from llmrec.evaluate.checks import check_candidates, check_rankings
 from llmrec.evaluate.external import read_rankings
@@ -195,12 +195,13 @@ def _offers(path: Path) -> pl.DataFrame:
         )
         if torn.height:
             raise RankingFault(f"{path}: {torn.height:,} rows have more sources than items, or fewer.")
-        table = table.explode(lists).rename({ITEMS: ITEM})
+        table = table.drop(ITEM, strict=False).explode(lists).rename({ITEMS: ITEM})
     if not {QUERY, USER} & set(table.columns) or ITEM not in table.columns:
         raise RankingFault(
             f"{path}: needs columns query or user, and items (a list) or item (a row each); found "
             f"{', '.join(table.columns)}."
         )
+    check_plain(table, (QUERY, USER, ITEM, SLOT, SOURCE), where=path)
     table = table.with_columns(key(table[ITEM]).alias(ITEM))
     if not table.height or table[ITEM].null_count():
         raise RankingFault(

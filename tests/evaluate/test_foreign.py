@@ -203,3 +203,10 @@ def test_training_and_items_that_do_not_hold_are_refused(shop: Shop):
     assert "2 rows give an item again, first 'song 0'" in refused(
         shop, items=shop.write("d.csv", pl.concat([songs, songs.head(1)]))
     )
+
+
+def test_candidates_in_lists_of_lists_are_refused(shop: Shop):
+    nested = shop.offers.with_columns(items=pl.col("items").list.eval(pl.concat_list(pl.element())))
+    assert nested.schema["items"] == pl.List(pl.List(pl.String))
+    words = refused(shop, candidates=shop.write("nested.jsonl", nested))
+    assert "nested.jsonl: column item holds List(String) in 300 rows. Write one value a row." in words
