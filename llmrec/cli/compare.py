@@ -93,15 +93,15 @@ def _checked(rankings: list[Path], queries: Path | None, keys: Path | None, full
 def _say(
     evidence: Evidence, weighed: dict[str, Weighed], name: str, page: Path | None, as_json: bool, *, many: bool
 ) -> None:
-    """The page where it is wanted, then JSON for programs or tables and sentences for people."""
+    """JSON for programs or tables and sentences for people, then the page where it is wanted."""
     import json
 
     from rich.console import Console
 
+    from llmrec.progress import plain
     from llmrec.report.pairs import deciding
-    from llmrec.report.report import sentences, write_page
+    from llmrec.report.report import sentences
 
-    written = write_page(evidence, page, name=name) if page else None
     if as_json:
         tables = {table: one.metrics for table, one in weighed.items()}
         said = {table: one.said for table, one in weighed.items()}
@@ -109,18 +109,35 @@ def _say(
         content: dict[str, Any] = {"tables": tables, "comparisons": said}
         content = content if many else {"table": tables[table], "comparisons": said[table]}
         typer.echo(json.dumps({"primary": evidence.primary, **content}, indent=2))
+        if page:
+            _written(evidence, page, name)
         return
     console = Console()
     for table, one in weighed.items():
         console.print(_table(one, evidence.primary))
         for pair in deciding(evidence, table):
-            console.print(f"* {pair.sentence}", highlight=False, markup=False)
+            console.print(f"* {plain(pair.sentence)}", highlight=False, markup=False)
     if many:
         console.print()
         for sentence in sentences(evidence):
-            console.print(sentence, highlight=False, markup=False)
-    if written:
+            console.print(plain(sentence), highlight=False, markup=False)
+    if page:
+        written = _written(evidence, page, name)
         console.print(f"\nReport: {written.resolve()}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _written(evidence: Evidence, page: Path, name: str) -> Path:
+    """The page, once everything is printed: a place that cannot be written loses no results."""
+    from llmrec.errors import RunFault
+    from llmrec.report.report import write_page
+
+    try:
+        return write_page(evidence, page, name=name)
+    except OSError as fault:
+        raise RunFault(
+            f"--page {page}: cannot be written ({fault.strerror or fault}). Name a file in a "
+            "folder that takes one, such as compared.html."
+        ) from None
 
 
 def _metric(primary: str) -> str:
@@ -156,6 +173,7 @@ def _table(weighed: Weighed, primary: str) -> Table:
     from rich.table import Table
 
     from llmrec.evaluate.sentences import title
+    from llmrec.progress import plain
 
     depth = primary.partition("@")[2]
     columns = list(dict.fromkeys(["hit@1" if "hit@1" in weighed.means.metrics else primary, f"hit@{depth}"]))
@@ -167,7 +185,9 @@ def _table(weighed: Weighed, primary: str) -> Table:
     rankers = weighed.metrics["rankers"]
     for ranker in sorted(rankers, key=lambda name: -rankers[name][primary]["mean"]):
         cells = [rankers[ranker][column] for column in columns]
-        table.add_row(escape(ranker), *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells))
+        table.add_row(
+            escape(plain(ranker)), *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells)
+        )
     if "chance" in weighed.metrics:
         table.add_row(
             "[dim]chance[/dim]", *(f"[dim]{weighed.metrics['chance'][column]:.3f}[/dim]" for column in columns)
