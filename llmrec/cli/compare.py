@@ -59,13 +59,14 @@ def compare(
         _say(evidence, weighed, " and ".join(run.resolve().name for run in runs), page, as_json, many=True)
         return
     from llmrec.evaluate.asked import read_queries
-    from llmrec.evaluate.external import read_rankings
+    from llmrec.evaluate.external import read_named
     from llmrec.evaluate.side_by_side import side_by_side
     from llmrec.report.several import of_files
 
     assert queries is not None
     asked = read_queries(queries, keys=keys)
-    one = side_by_side(read_rankings(rankings, asked), asked, at=depths, primary=primary, full=full)
+    found, asked = read_named(rankings, asked)
+    one = side_by_side(found, asked, at=depths, primary=primary, full=full)
     evidence = of_files(one, one.primary, items=asked.items.height if asked.items is not None and asked.keyed else None)
     _say(evidence, {one.scene.name: one}, "Rankings compared", page, as_json, many=False)
 

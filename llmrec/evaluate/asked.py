@@ -10,6 +10,7 @@ import polars as pl
 
 from llmrec.columns import FOLD, ITEM, KEY, QUERY, TARGET, USER
 from llmrec.errors import RankingFault
+from llmrec.evaluate.checks import Names
 from llmrec.ranking import QUERIES_SCHEMA, checked_queries
 
 
@@ -31,6 +32,15 @@ class Asked:
     """Whether item codes are those of a run, as in its rankings."""
     targets: pl.DataFrame | None = None
     """query, target: every target, where some query has several."""
+    strangers: pl.DataFrame | None = None
+    """item (below 0), key: what rankings list and no catalogue knows."""
+
+    @property
+    def called(self) -> Names:
+        """What files call queries, users and items."""
+        items = [table.select(ITEM, KEY) for table in (self.items, self.strangers) if table is not None]
+        tables = {QUERY: self.names, USER: self.users, ITEM: pl.concat(items) if items else None}
+        return Names({column: table for column, table in tables.items() if table is not None})
 
     def askers(self, by: str, *, where: Path) -> pl.DataFrame:
         """key, query: how a file that goes by `query` or by `user` calls the queries."""
@@ -38,8 +48,9 @@ class Asked:
             return self.names
         several = self.queries.filter(pl.col(USER).is_duplicated())
         if several.height:
+            who = self.called.first(several, USER)
             raise RankingFault(
-                f"{where}: goes by user, and user {several[USER][0]} asks several queries. Use a column query instead."
+                f"{where}: goes by user, and user {who} asks several queries. Use a column query instead."
             )
         if self.users is None:
             return self.queries.select(pl.col(USER).cast(pl.String).alias(KEY), QUERY)

@@ -27,7 +27,7 @@ from llmrec.errors import RankingFault
 from llmrec.evaluate.asked import Asked, check_plain, prepared, read_parquet, read_queries, read_separated
 from llmrec.evaluate.case import BEFORE, UNKNOWN, Case, parts_of
 from llmrec.evaluate.checks import check_candidates, check_rankings
-from llmrec.evaluate.external import read_rankings
+from llmrec.evaluate.external import read_named
 from llmrec.ranking import checked_queries
 
 SLOT, TITLE = "slot", "title"
@@ -59,10 +59,12 @@ def read_case(
     offered = None
     if candidates is not None:
         asked, offered = _candidates(candidates, asked)
-        check_candidates(offered, asked.queries, where=str(candidates))
-    seeds = {ranker: [ranking] for ranker, ranking in read_rankings(rankings, asked).items()} if rankings else {}
-    if seeds:
-        check_rankings(seeds, asked.queries, offered, where="audit")
+        check_candidates(offered, asked.queries, where=str(candidates), names=asked.called)
+    seeds: dict[str, list[pl.DataFrame]] = {}
+    if rankings:
+        found, asked = read_named(rankings, asked)
+        seeds = {ranker: [ranking] for ranker, ranking in found.items()}
+        check_rankings(seeds, asked.queries, offered, where="audit", names=asked.called)
     table = LISTS if offered is None else OFFERED
     held = {table: offered} if offered is not None else {}
     return Case(**{"queries": asked.queries, "coded": asked.coded, **parts}, rankings={table: seeds}, candidates=held)

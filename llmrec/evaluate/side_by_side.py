@@ -49,9 +49,9 @@ def side_by_side(
     deeper than they go, see `llmrec.evaluate.reach.settled`.
     """
     seeds = {ranker: [ranking] for ranker, ranking in rankings.items()}
-    check_rankings(seeds, asked.queries, None, where="compare")
+    check_rankings(seeds, asked.queries, None, where="compare", names=asked.called)
     targets = asked.queries.select(QUERY, TARGET) if asked.targets is None else asked.targets
-    candidates, kind = (None, "catalogue") if full else _kind(rankings, asked.queries, targets)
+    candidates, kind = (None, "catalogue") if full else _kind(rankings, asked, targets)
     if candidates is None:
         depths, metric = settled(seeds, asked.queries, _left(rankings, asked, targets), at, primary)
     else:
@@ -84,8 +84,9 @@ def _left(rankings: Mapping[str, pl.DataFrame], asked: Asked, targets: pl.DataFr
 
 
 def _kind(
-    rankings: Mapping[str, pl.DataFrame], queries: pl.DataFrame, targets: pl.DataFrame
+    rankings: Mapping[str, pl.DataFrame], asked: Asked, targets: pl.DataFrame
 ) -> tuple[pl.DataFrame | None, Kind]:
+    queries, names = asked.queries, asked.called
     lists = {ranker: _lists(ranking, targets) for ranker, ranking in rankings.items()}
     first, *others = rankings
     differs = next((other for other in others if not _same_items(rankings[first], rankings[other])), None)
@@ -99,7 +100,8 @@ def _kind(
     if len(closed) == len(lists):
         query, item = _first_difference(rankings[first], rankings[differs])
         raise RankingFault(
-            f"compare: `{first}` and `{differs}` rank different candidates, first for query {query}, item {item}. "
+            f"compare: `{first}` and `{differs}` rank different candidates, first for query "
+            f"{names.of(QUERY, query)}, item {names.of(ITEM, item)}. "
             "Rank the same candidates to compare them; if these are full catalogues, say --full."
         )
     if closed:

@@ -100,7 +100,7 @@ def test_rankings_of_different_queries_exit_2_with_one_message(run: Path):
     result = typed("compare", *files(run), "--queries", run)
     assert result.exit_code == 2
     assert result.stderr.strip() == (
-        "compare: `popularity` ranks 59 queries of 60; the first missing is query 0 of user 0. Rank the same queries "
+        "compare: `popularity` ranks 59 queries of 60; the first missing is query 0 of user m0. Rank the same queries "
         "to compare them."
     )
 

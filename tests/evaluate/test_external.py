@@ -206,7 +206,7 @@ def test_users_who_ask_several_queries_cannot_be_gone_by(tmp_path: Path):
     twice.write(tmp_path / "run" / "prepare")
     csv = file(tmp_path / "theirs.csv", "user,item,score", "m0,isbn-1,1")
     words = refused(read_queries(tmp_path / "run"), csv)
-    assert "goes by user, and user 0 asks several queries. Use a column query instead" in words
+    assert "goes by user, and user m0 asks several queries. Use a column query instead" in words
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_candidates_that_do_not_hold_are_refused(shop: Shop):
 def test_a_ranking_of_other_candidates_is_refused(shop: Shop):
     other = shop.offers.with_columns(items=pl.col("items").list.head(4))
     words = refused(shop, shop.ranking(), candidates=shop.write("other.jsonl", other))
-    assert "`model` ranks 60 items that were not candidates, first item" in words
+    assert "`model` ranks 60 items that were not candidates, first item song 4 for query q0" in words
 
 
 def test_training_and_items_that_do_not_hold_are_refused(shop: Shop):
