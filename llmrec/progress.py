@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
@@ -24,10 +25,20 @@ def watched() -> bool:
     return leads() and os.isatty(2)
 
 
+def plain(text: str, *, keep: str = "") -> str:
+    """Text that a terminal prints and does not obey: names come from other people's files. `keep` names exceptions.
+
+    >>> plain("Am\u00e9lie \x1b[2J")
+    'Am\u00e9lie \ufffd[2J'
+    """
+    kept = (letter.isprintable() or unicodedata.category(letter) == "Zs" or letter in keep for letter in text)
+    return "".join(letter if keep else "\N{REPLACEMENT CHARACTER}" for letter, keep in zip(text, kept, strict=True))
+
+
 def note(words: str) -> None:
     """One line to stderr, from the leading process only."""
     if leads():
-        print(words, file=sys.stderr, flush=True)
+        print(plain(words, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def track(

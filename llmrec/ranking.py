@@ -9,6 +9,7 @@ with the k-th, so that a tie is never cut in two and its expectation can be take
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def ranked(query: np.ndarray, item: np.ndarray, score: np.ndarray, *, ranker: st
         .cast(pl.Schema(RANKING_SCHEMA))
         .select(*RANKING_SCHEMA)
     )
+
+
+def arm_and_seed(name: str) -> tuple[str, int | None]:
+    """Whose training seed a ranker is, by the name of its folder (`<arm>-s<seed>`), and which; None where it has none.
+
+    >>> arm_and_seed("orpo-s7"), arm_and_seed("orpo")
+    (('orpo', 7), ('orpo', None))
+    """
+    found = re.fullmatch(r"(.+)-s([0-9]+)", name)
+    return (found[1], int(found[2])) if found else (name, None)
 
 
 def places(ranking: pl.DataFrame | pl.LazyFrame, queries: pl.DataFrame) -> pl.DataFrame:

@@ -46,6 +46,7 @@ def audit(
 
     from llmrec.errors import Disqualified
     from llmrec.evaluate.audit import findings, unchecked
+    from llmrec.progress import plain
 
     case, subject = _case(paths or [], queries, candidates, keys, training, items)
     found, left = findings(case), unchecked(case)
@@ -53,7 +54,7 @@ def audit(
         typer.echo(json.dumps({"findings": [asdict(f) for f in found], "unchecked": left}, indent=2))
     else:
         for finding in found:
-            typer.echo(_plain(f"{finding.level:<13} {finding.where}: {finding.what}"))
+            typer.echo(plain(f"{finding.level:<13} {finding.where}: {finding.what}"))
             typer.echo(f"{'':<13} why: {finding.why}")
             typer.echo(f"{'':<13} remedy: {finding.remedy} [{finding.check}]\n")
         typer.echo(f"{len(found)} findings about {subject}" if found else f"{subject}: nothing to find fault with")
@@ -63,11 +64,6 @@ def audit(
     grave = sum(finding.level == "disqualifies" for finding in found)
     if grave:
         raise Disqualified([f"{subject}: {grave} of these findings disqualify the comparison."])
-
-
-def _plain(text: str) -> str:
-    """Rankers' names come from other people's files, and a terminal obeys what it prints."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _case(

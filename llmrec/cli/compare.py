@@ -32,6 +32,7 @@ PRIMARY = Annotated[
 FULL = Annotated[bool, typer.Option("--full", help="The lists are the first items of a full catalogue.")]
 PAGE = Annotated[Path | None, typer.Option(help="Write the report's page too, to this file.", show_default=False)]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DEEPEST = 1_000_000  # beyond any list that is worth its disk
 
 
 def compare(
@@ -48,25 +49,25 @@ def compare(
     from llmrec.report.joined import is_run
 
     _checked(rankings, queries, keys, full)
+    primary = _metric(primary) if primary is not None else None
+    depths = _depths(at) if at is not None else None
     runs = [path for path in rankings if is_run(path)]
     if runs:
         from llmrec.report.several import several
 
-        primary = _metric(primary) if primary else None
-        evidence, weighed = several(runs, at=_depths(at, primary) if at else None, primary=primary)
+        evidence, weighed = several(runs, at=depths, primary=primary)
         _say(evidence, weighed, " and ".join(run.resolve().name for run in runs), page, as_json, many=True)
         return
     from llmrec.evaluate.asked import read_queries
-    from llmrec.evaluate.external import read_rankings
+    from llmrec.evaluate.external import read_named
     from llmrec.evaluate.side_by_side import side_by_side
     from llmrec.report.several import of_files
 
     assert queries is not None
-    primary = primary or "ndcg@10"
-    depths = _depths(at or "1,5,10,20", primary)
     asked = read_queries(queries, keys=keys)
-    one = side_by_side(read_rankings(rankings, asked), asked, at=depths, primary=primary, full=full)
-    evidence = of_files(one, primary, items=asked.items.height if asked.items is not None and asked.keyed else None)
+    found, asked = read_named(rankings, asked)
+    one = side_by_side(found, asked, at=depths, primary=primary, full=full)
+    evidence = of_files(one, one.primary, items=asked.items.height if asked.items is not None and asked.keyed else None)
     _say(evidence, {one.scene.name: one}, "Rankings compared", page, as_json, many=False)
 
 
@@ -93,15 +94,15 @@ def _checked(rankings: list[Path], queries: Path | None, keys: Path | None, full
 def _say(
     evidence: Evidence, weighed: dict[str, Weighed], name: str, page: Path | None, as_json: bool, *, many: bool
 ) -> None:
-    """The page where it is wanted, then JSON for programs or tables and sentences for people."""
+    """JSON for programs or tables and sentences for people, then the page where it is wanted."""
     import json
 
     from rich.console import Console
 
+    from llmrec.progress import plain
     from llmrec.report.pairs import deciding
-    from llmrec.report.report import sentences, write_page
+    from llmrec.report.report import sentences
 
-    written = write_page(evidence, page, name=name) if page else None
     if as_json:
         tables = {table: one.metrics for table, one in weighed.items()}
         said = {table: one.said for table, one in weighed.items()}
@@ -109,18 +110,35 @@ def _say(
         content: dict[str, Any] = {"tables": tables, "comparisons": said}
         content = content if many else {"table": tables[table], "comparisons": said[table]}
         typer.echo(json.dumps({"primary": evidence.primary, **content}, indent=2))
+        if page:
+            _written(evidence, page, name)
         return
     console = Console()
     for table, one in weighed.items():
         console.print(_table(one, evidence.primary))
         for pair in deciding(evidence, table):
-            console.print(f"* {pair.sentence}", highlight=False, markup=False)
+            console.print(f"* {plain(pair.sentence)}", highlight=False, markup=False)
     if many:
         console.print()
         for sentence in sentences(evidence):
-            console.print(sentence, highlight=False, markup=False)
-    if written:
+            console.print(plain(sentence), highlight=False, markup=False)
+    if page:
+        written = _written(evidence, page, name)
         console.print(f"\nReport: {written.resolve()}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _written(evidence: Evidence, page: Path, name: str) -> Path:
+    """The page, once everything is printed: a place that cannot be written loses no results."""
+    from llmrec.errors import RunFault
+    from llmrec.report.report import write_page
+
+    try:
+        return write_page(evidence, page, name=name)
+    except OSError as fault:
+        raise RunFault(
+            f"--page {page}: cannot be written ({fault.strerror or fault}). Name a file in a "
+            "folder that takes one, such as compared.html."
+        ) from None
 
 
 def _metric(primary: str) -> str:
@@ -128,23 +146,26 @@ def _metric(primary: str) -> str:
     from llmrec.metrics import split_name
 
     try:
-        split_name(primary)
+        _, depth = split_name(primary)
     except ValueError as fault:
         raise RankingFault(f"--primary {fault}.") from None
+    if depth > DEEPEST:
+        raise RankingFault(f"--primary {primary}: depths are whole numbers from 1 to {DEEPEST:,}, such as ndcg@10.")
     return primary
 
 
-def _depths(at: str, primary: str | None) -> list[int]:
+def _depths(at: str) -> list[int]:
     from llmrec.errors import RankingFault
-    from llmrec.metrics import split_name
 
     try:
         depths = sorted({int(depth) for depth in at.split(",")})
-        if depths[0] < 1:
+        if depths[0] < 1 or depths[-1] > DEEPEST:
             raise ValueError
     except ValueError:
-        raise RankingFault(f"--at {at}: depths are whole numbers from 1, with commas: --at 1,5,10,20.") from None
-    return sorted({*depths, split_name(_metric(primary))[1]}) if primary else depths
+        raise RankingFault(
+            f"--at {at}: depths are whole numbers from 1 to {DEEPEST:,}, with commas: --at 1,5,10,20."
+        ) from None
+    return depths
 
 
 def _table(weighed: Weighed, primary: str) -> Table:
@@ -153,6 +174,7 @@ def _table(weighed: Weighed, primary: str) -> Table:
     from rich.table import Table
 
     from llmrec.evaluate.sentences import title
+    from llmrec.progress import plain
 
     depth = primary.partition("@")[2]
     columns = list(dict.fromkeys(["hit@1" if "hit@1" in weighed.means.metrics else primary, f"hit@{depth}"]))
@@ -164,7 +186,9 @@ def _table(weighed: Weighed, primary: str) -> Table:
     rankers = weighed.metrics["rankers"]
     for ranker in sorted(rankers, key=lambda name: -rankers[name][primary]["mean"]):
         cells = [rankers[ranker][column] for column in columns]
-        table.add_row(escape(ranker), *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells))
+        table.add_row(
+            escape(plain(ranker)), *(f"{c['mean']:.3f}\n[dim]{c['low']:.3f}–{c['high']:.3f}[/dim]" for c in cells)
+        )
     if "chance" in weighed.metrics:
         table.add_row(
             "[dim]chance[/dim]", *(f"[dim]{weighed.metrics['chance'][column]:.3f}[/dim]" for column in columns)

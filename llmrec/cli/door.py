@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llmrec.errors import LlmrecError
+from llmrec.progress import plain
 
 # verb: (module, panel, what it does). The module has `register(app)`, or is a group of its own and has `app`.
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -92,7 +93,7 @@ class Verbs(TyperGroup):
         except LlmrecError as fault:
             if self.traces or fault.exit_code == 1:
                 traceback.print_exc()
-            print(str(fault), file=sys.stderr)
+            print(plain(str(fault), keep="\n\t"), file=sys.stderr)
             raise typer.Exit(fault.exit_code) from None
         except Exception as fault:
             words, code = out_of_room(fault, self.runs), 2

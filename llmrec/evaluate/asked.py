@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from llmrec.columns import FOLD, ITEM, KEY, QUERY, TARGET, USER
 from llmrec.errors import RankingFault
+from llmrec.evaluate.checks import Names
 from llmrec.ranking import QUERIES_SCHEMA, checked_queries
 
 
@@ -30,6 +32,15 @@ class Asked:
     """Whether item codes are those of a run, as in its rankings."""
     targets: pl.DataFrame | None = None
     """query, target: every target, where some query has several."""
+    strangers: pl.DataFrame | None = None
+    """item (below 0), key: what rankings list and no catalogue knows."""
+
+    @property
+    def called(self) -> Names:
+        """What files call queries, users and items."""
+        items = [table.select(ITEM, KEY) for table in (self.items, self.strangers) if table is not None]
+        tables = {QUERY: self.names, USER: self.users, ITEM: pl.concat(items) if items else None}
+        return Names({column: table for column, table in tables.items() if table is not None})
 
     def askers(self, by: str, *, where: Path) -> pl.DataFrame:
         """key, query: how a file that goes by `query` or by `user` calls the queries."""
@@ -37,8 +48,9 @@ class Asked:
             return self.names
         several = self.queries.filter(pl.col(USER).is_duplicated())
         if several.height:
+            who = self.called.first(several, USER)
             raise RankingFault(
-                f"{where}: goes by user, and user {several[USER][0]} asks several queries. Use a column query instead."
+                f"{where}: goes by user, and user {who} asks several queries. Use a column query instead."
             )
         if self.users is None:
             return self.queries.select(pl.col(USER).cast(pl.String).alias(KEY), QUERY)
@@ -92,7 +104,26 @@ def read_separated(path: Path) -> pl.DataFrame:
     except (OSError, UnicodeError, pl.exceptions.PolarsError) as fault:
         kind = path.suffix.lstrip(".").upper() or "CSV"
         raise RankingFault(f"{path}: cannot be read as {kind} ({str(fault).splitlines()[0]}).") from None
-    return table.rename({column: column.strip().lower() for column in table.columns})
+    return lower_case(table, where=path)
+
+
+def lower_case(table: pl.DataFrame, *, where: Path) -> pl.DataFrame:
+    """The table with lower-case column names; RankingFault where two columns are then one."""
+    names = [column.strip().lower() for column in table.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        same = ", ".join(repr(column) for column, name in zip(table.columns, names, strict=True) if name == twice)
+        raise RankingFault(f"{where}: has {names.count(twice)} columns {twice}: {same}. Leave out what does not count.")
+    return table.rename(dict(zip(table.columns, names, strict=True)))
+
+
+def check_plain(table: pl.DataFrame, columns: Sequence[str], *, where: Path) -> None:
+    """Raises RankingFault where one of the columns that are there holds lists or records instead of single values."""
+    nested = next((column for column in columns if column in table.columns and table.schema[column].is_nested()), None)
+    if nested is not None:
+        raise RankingFault(
+            f"{where}: column {nested} holds {table.schema[nested]} in {table.height:,} rows. Write one value a row."
+        )
 
 
 def _names(path: Path, code: str) -> pl.DataFrame:

@@ -106,7 +106,10 @@ def unknown_items(case: Case) -> Said:
     remedy="Finish the run (`llmrec rank RECIPE`), or take what is not ranked out of the recipe.",
 )
 def missing_rankers(case: Case) -> Said:
-    have = {ranker: len(seeds) for rankers in case.rankings.values() for ranker, seeds in rankers.items()}
+    have: dict[str, int] = {}
+    for rankers in case.rankings.values():
+        for ranker, seeds in rankers.items():
+            have[ranker] = min(len(seeds), have.get(ranker, len(seeds)))
     missing = [ranker for ranker in case.expected if ranker not in have]
     if missing:
         named = ", ".join(f"`{ranker}`" for ranker in missing)
@@ -115,9 +118,9 @@ def missing_rankers(case: Case) -> Said:
             "rankings",
             f"{len(missing)} of the recipe's {len(case.expected)} rankers ranked nothing: {named}",
         )
-    for ranker, seeds in case.expected.items():
-        if 0 < have.get(ranker, 0) < seeds:
-            yield "warns", "rankings", f"`{ranker}` is there with {have[ranker]} of {seeds} seeds"
+    for ranker, wanted in case.expected.items():
+        if 0 < have.get(ranker, 0) < wanted:
+            yield "warns", "rankings", f"`{ranker}` is there with {have[ranker]} of {wanted} seeds"
 
 
 def _whole(case: Case) -> list[str]:

@@ -12,13 +12,14 @@ everything below it would move up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from llmrec.columns import ITEM, KEY, QUERY, RANK, RANKER, SCORE, TARGET, USER
 from llmrec.errors import RankingFault
-from llmrec.evaluate.asked import Asked, read_parquet, read_separated
+from llmrec.evaluate.asked import Asked, check_plain, lower_case, read_parquet, read_separated
 from llmrec.progress import note
 from llmrec.ranking import RANKING_SCHEMA, checked_ranking
 
@@ -30,11 +31,16 @@ FEW = 20
 
 
 def read_rankings(paths: Sequence[Path], asked: Asked) -> dict[str, pl.DataFrame]:
-    """ranker -> ranking, in codes, each query's items best first; queries that were not asked are left out.
+    """The rankings of `read_named`."""
+    return read_named(paths, asked)[0]
 
-    A file may hold several rankers in a column `ranker` (the tag of a TREC run); without one the file's name names it.
-    Where two files name their ranker alike, the folders above them tell them apart. Raises RankingFault for what cannot
-    be read, joined or ordered.
+
+def read_named(paths: Sequence[Path], asked: Asked) -> tuple[dict[str, pl.DataFrame], Asked]:
+    """ranker -> ranking, in codes, each query's items best first; and the names of items that nobody knew.
+
+    Queries that were not asked are left out. A file may hold several rankers in a column `ranker` (the tag of a TREC
+    run); without one the file's name names it. Where two files name their ranker alike, the folders above them tell
+    them apart. Raises RankingFault for what cannot be read, joined or ordered.
     """
     found: list[tuple[str, Path, pl.DataFrame]] = []
     for path in paths:
@@ -47,8 +53,9 @@ def read_rankings(paths: Sequence[Path], asked: Asked) -> dict[str, pl.DataFrame
             kept = _placed(_queries_joined(table, asked, path), path)
         for (ranker,), part in kept.partition_by(RANKER, as_dict=True, maintain_order=True).items():
             found.append((str(ranker), path, part))
-    coded = _items_coded(found, asked)
-    return dict(zip(_told_apart([(name, path) for name, path, _ in found]), coded, strict=True))
+    coded, strangers = _items_coded(found, asked)
+    names = _told_apart([(name, path) for name, path, _ in found])
+    return dict(zip(names, coded, strict=True)), replace(asked, strangers=strangers)
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -56,7 +63,7 @@ def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise RankingFault(f"{path}: no such file. Give rankings as Parquet, CSV or TREC run files.")
     if path.suffix == ".parquet":
-        table = read_parquet(path)
+        table = lower_case(read_parquet(path), where=path)
     elif path.suffix in {".csv", ".tsv"}:
         table = read_separated(path)
     else:
@@ -71,7 +78,16 @@ def _read(path: Path) -> pl.DataFrame:
         )
     if not table.height:
         raise RankingFault(f"{path}: ranks nothing: it has columns and no row. Was its writer stopped?")
-    return table if RANKER in table.columns else table.with_columns(pl.lit(path.stem).alias(RANKER))
+    check_plain(table, (QID, QUERY, USER, ITEM, SCORE, RANK, RANKER), where=path)
+    if RANKER not in table.columns:
+        return table.with_columns(pl.lit(path.stem).alias(RANKER))
+    blank = table.filter(pl.col(RANKER).cast(pl.String).fill_null("").str.strip_chars() == "").height
+    if blank:
+        raise RankingFault(
+            f"{path}: {blank:,} of {table.height:,} rows have an empty ranker. Name it in each row, or leave out the "
+            "column: the file's name is its ranker's then."
+        )
+    return table
 
 
 def _trec(path: Path) -> pl.DataFrame:
@@ -159,8 +175,8 @@ def _agree(numbers: pl.DataFrame, path: Path) -> None:
         )
 
 
-def _items_coded(found: list[tuple[str, Path, pl.DataFrame]], asked: Asked) -> list[pl.DataFrame]:
-    """The rankings in codes; an item that no catalogue knows gets the same code below 0 in all of them."""
+def _items_coded(found: list[tuple[str, Path, pl.DataFrame]], asked: Asked) -> tuple[list[pl.DataFrame], pl.DataFrame]:
+    """The rankings in codes; an item that no catalogue knows gets the same code below 0 in all of them (item, key)."""
     named = [part.select(NAMED) for _, _, part in found if NAMED in part.columns]
     names = (
         pl.concat(named).unique(maintain_order=True) if named else pl.DataFrame({NAMED: []}, schema={NAMED: pl.String})
@@ -198,7 +214,7 @@ def _items_coded(found: list[tuple[str, Path, pl.DataFrame]], asked: Asked) -> l
             pl.lit(ranker).alias(RANKER),
         )
         rankings.append(checked_ranking(listed, where=str(path)))
-    return rankings
+    return rankings, codes.filter(pl.col(ITEM) < lowest).select(ITEM, pl.col(NAMED).alias(KEY))
 
 
 def _told_apart(found: Sequence[tuple[str, Path]]) -> list[str]:

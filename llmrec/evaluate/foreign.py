@@ -24,10 +24,10 @@ from llmrec.data.interactions import key, times
 from llmrec.data.larder import Larder
 from llmrec.data.manifest import Table
 from llmrec.errors import RankingFault
-from llmrec.evaluate.asked import Asked, prepared, read_parquet, read_queries, read_separated
+from llmrec.evaluate.asked import Asked, check_plain, prepared, read_parquet, read_queries, read_separated
 from llmrec.evaluate.case import BEFORE, UNKNOWN, Case, parts_of
 from llmrec.evaluate.checks import check_candidates, check_rankings
-from llmrec.evaluate.external import read_rankings
+from llmrec.evaluate.external import read_named
 from llmrec.ranking import checked_queries
 
 SLOT, TITLE = "slot", "title"
@@ -59,10 +59,12 @@ def read_case(
     offered = None
     if candidates is not None:
         asked, offered = _candidates(candidates, asked)
-        check_candidates(offered, asked.queries, where=str(candidates))
-    seeds = {ranker: [ranking] for ranker, ranking in read_rankings(rankings, asked).items()} if rankings else {}
-    if seeds:
-        check_rankings(seeds, asked.queries, offered, where="audit")
+        check_candidates(offered, asked.queries, where=str(candidates), names=asked.called)
+    seeds: dict[str, list[pl.DataFrame]] = {}
+    if rankings:
+        found, asked = read_named(rankings, asked)
+        seeds = {ranker: [ranking] for ranker, ranking in found.items()}
+        check_rankings(seeds, asked.queries, offered, where="audit", names=asked.called)
     table = LISTS if offered is None else OFFERED
     held = {table: offered} if offered is not None else {}
     return Case(**{"queries": asked.queries, "coded": asked.coded, **parts}, rankings={table: seeds}, candidates=held)
@@ -195,12 +197,13 @@ def _offers(path: Path) -> pl.DataFrame:
         )
         if torn.height:
             raise RankingFault(f"{path}: {torn.height:,} rows have more sources than items, or fewer.")
-        table = table.explode(lists).rename({ITEMS: ITEM})
+        table = table.drop(ITEM, strict=False).explode(lists).rename({ITEMS: ITEM})
     if not {QUERY, USER} & set(table.columns) or ITEM not in table.columns:
         raise RankingFault(
             f"{path}: needs columns query or user, and items (a list) or item (a row each); found "
             f"{', '.join(table.columns)}."
         )
+    check_plain(table, (QUERY, USER, ITEM, SLOT, SOURCE), where=path)
     table = table.with_columns(key(table[ITEM]).alias(ITEM))
     if not table.height or table[ITEM].null_count():
         raise RankingFault(

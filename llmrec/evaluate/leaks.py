@@ -84,7 +84,14 @@ def future_training(case: Case) -> Said:
         return
     late = training.filter(pl.col(TIME) > case.queries[TIME].min())
     half = training.filter(pl.col(TIME) > case.queries[TIME].median()).height
-    if last or late.height:
+    if last and not late.height:
+        yield (
+            "notes",
+            SPLIT,
+            "leave-last-out cuts at no moment; here no training interaction is later than the first target that is "
+            "asked for",
+        )
+    elif late.height:
         rule = "leave-last-out: " if last else ""
         yield (
             "disqualifies" if case.method == "time" else "warns",

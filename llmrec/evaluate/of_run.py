@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from llmrec.errors import RankingFault, RunFault
 from llmrec.evaluate.case import Case, Mined, parts_of
 from llmrec.evaluate.checks import check_asked
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER
-from llmrec.ranking import checked_queries, read_ranking, read_table
+from llmrec.ranking import arm_and_seed, checked_queries, read_ranking, read_table
 
 CATALOGUE, TWO_STAGE = "catalogue", "two_stage"
+FUSED = "fused"
 # Rankings of validation queries, on which settings were chosen, and what the retriever offered to rerank.
 BESIDE = ("valid", "valid_two_stage", "valid_candidates", "test_candidates")
 
@@ -43,8 +43,8 @@ class OfRun:
 def read_run(run: Path) -> OfRun:
     """Reads prepare/, candidates/, rankings/ and recipe.yaml of a run folder.
 
-    `<arm>-s<seed>` folders are seeds of their arm. Anybody's folder in rankings/ takes part. Raises RunFault where a
-    part is missing, RankingFault where a ranking does not hold.
+    `<arm>-s<seed>` folders are seeds of their arm, `fused-s<seed>` of fused. Anybody's folder in rankings/ takes part.
+    Raises RunFault where a part is missing, RankingFault where a ranking does not hold.
     """
     if not (run / "recipe.yaml").is_file():
         raise RunFault(f"{run}: is not a run folder (it has no recipe.yaml).")
@@ -75,7 +75,7 @@ def read_run(run: Path) -> OfRun:
         max(section.get("at") or [20]),
         int(recipe.get("seed", 7)),
         str(section.get("primary", "ndcg@10")),
-        _expected(recipe, rankings),
+        _expected(recipe),
         mined_of(run, larder),
     )
 
@@ -134,18 +134,16 @@ def _larder(run: Path) -> Larder:
     return larder
 
 
-def _expected(recipe: dict[str, Any], rankings: dict[str, dict[str, list[pl.DataFrame]]]) -> dict[str, int]:
-    """The rankers that the recipe names, each with its training seeds; arms that are not trained have one."""
+def _expected(recipe: dict[str, Any]) -> dict[str, int]:
+    """The rankers that the recipe names, each with its training seeds; what is not trained has one ranking."""
     asked = list((recipe.get("evaluate") or {}).get("rankers") or [])
-    named = {ranker: 1 for ranker in (*FLOORS, RETRIEVER, "shuffled_titles", "fused") if ranker in asked}
+    named = {ranker: 1 for ranker in (*FLOORS, RETRIEVER, "shuffled_titles") if ranker in asked}
     if "language" in asked:
-        trained = {
-            ranker
-            for rankers in rankings.values()
-            for ranker, seeds in rankers.items()
-            if any(re.search(r"-s\d+$", str(table["ranker"][0])) for table in seeds)
-        }
-        named |= {arm: int(recipe.get("seeds", 1)) if arm in trained else 1 for arm in recipe.get("arms") or {}}
+        arms = {arm: (content or {}).get("objective", {}) for arm, content in (recipe.get("arms") or {}).items()}
+        seeds = {arm: int(recipe.get("seeds", 1)) if own is not None else 1 for arm, own in arms.items()}
+        named |= seeds
+        if FUSED in asked and seeds:
+            named[FUSED] = list(seeds.values())[-1]  # each seed of the last arm beside the retriever
     return named
 
 
@@ -163,13 +161,13 @@ def _candidates(run: Path, table: str) -> pl.DataFrame:
 
 
 def _ranker(folder: str, arms: list[str]) -> str:
-    """The arm that a folder is a seed of, else the folder's name."""
-    seed = re.fullmatch(r"(.+)-s\d+", folder)
-    return seed[1] if seed and seed[1] in arms else folder
+    """The arm (or `fused`) that a folder is a seed of, else the folder's name."""
+    name, _ = arm_and_seed(folder)
+    return name if name in (*arms, FUSED) else folder
 
 
-def _order(folder: str, arms: list[str]) -> tuple[int, str]:
-    """Floors, retriever, arms as the recipe has them, everybody else by name."""
+def _order(folder: str, arms: list[str]) -> tuple[int, str, int]:
+    """Floors, retriever, arms as the recipe has them, everybody else by name; seeds by number."""
     known = [*FLOORS, RETRIEVER, *arms]
-    ranker = _ranker(folder, arms)
-    return (known.index(ranker) if ranker in known else len(known), folder)
+    ranker, seed = _ranker(folder, arms), arm_and_seed(folder)[1]
+    return (known.index(ranker) if ranker in known else len(known), ranker, seed or 0)

@@ -24,6 +24,8 @@ class Weighed:
     """One table, measured."""
 
     scene: Scene
+    primary: str
+    """The metric that decides."""
     rows: pl.DataFrame
     """See `per_query`."""
     values: Values
@@ -76,7 +78,7 @@ def weigh(
     measured["seeds"] = {ranker: len(seeds) for ranker, seeds in rankings.items()}
     comparisons = compare(values, means, primary, seed=seed)
     said = [{**asdict(c), "sentence": sentence(c, scene, trained)} for c in comparisons]
-    return Weighed(scene, rows, values, means, measured, comparisons, said)
+    return Weighed(scene, primary, rows, values, means, measured, comparisons, said)
 
 
 def _chance(names: list[str], candidates: pl.DataFrame, targets: pl.DataFrame | None) -> dict[str, float]:

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEM, ITEMS, QUERY
 from llmrec.errors import RankingFault
 from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
 from llmrec.evaluate.cost import cost
+from llmrec.evaluate.of_run import CATALOGUE
+from llmrec.evaluate.reach import settled
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import Weighed, weigh
+from llmrec.metrics import split_name
 from llmrec.report.evidence import Evidence, judged
 from llmrec.report.joined import Member, Tables, read_members, renamed, same_ranking
 from llmrec.report.reading import read_json, read_yaml
@@ -37,15 +41,14 @@ def several(
 
     A candidate set takes part where every run has the same one. Rankers of the same name are told apart by their run
     (`run/ranker`), unless they said the same of every query: popularity of the same data is one ranker. Without
-    `primary` the runs' own decides, without `at` the first run's depths. Raises RankingFault where runs asked for
-    different things or have no candidate set in common.
+    `primary` the runs' own decides, without `at` the first run's depths, as far as all rankers' lists of the catalogue
+    go. Raises RankingFault where runs asked for different things, have no candidate set in common, or list less than
+    somebody wants measured.
     """
     members = read_members(folders)
     sections = {member.name: read_yaml(member.folder / "recipe.yaml").get("evaluate") or {} for member in members}
-    primary = primary or _agreed(sections)
     deepest = min(member.held.depth for member in members)
     own = next(iter(sections.values())).get("at") or [1, 5, 10, 20]
-    depths = sorted({*(at or [k for k in own if k <= deepest]), int(primary.partition("@")[2])})
 
     shared, apart = _shared(members)
     names = _names(members, shared)
@@ -55,24 +58,34 @@ def several(
     ]
     first = members[0].held
     queries = first.larder.fold("test")
+    tables = {table: _together(members, names, table, arms) for table in shared}
+    kinds: dict[str, Kind] = {}
+    for table, candidates in shared.items():
+        kinds[table] = "catalogue" if candidates is None else check_candidates(candidates, queries, where=table)
+        check_rankings(tables[table], queries, candidates, where=table)
+    own_primary = primary or _agreed(sections)
+    own_at = [k for k in own if k <= deepest]
+    if kinds.get(CATALOGUE) == "catalogue":
+        met = [len(np.unique(context)) for context in first.larder.contexts(queries)]
+        left = first.larder.n_items - np.array(met, dtype=np.int64)
+        depths, primary = settled(tables[CATALOGUE], queries, left, at, primary, own_at=own_at, own_primary=own_primary)
+    else:
+        primary = own_primary
+        depths = sorted({*(at or own_at), split_name(primary)[1]})
     weighed: dict[str, Weighed] = {}
     slices: dict[str, Any] = {}
     for table, candidates in shared.items():
-        rankings = _together(members, names, table, arms)
-        kind: Kind = "catalogue" if candidates is None else check_candidates(candidates, queries, where=table)
-        check_rankings(rankings, queries, candidates, where=table)
-        trained = set(rankings) - set(FLOORS)
         weighed[table] = weigh(
             table,
-            rankings,
+            tables[table],
             queries,
             candidates,
-            kind,
+            kinds[table],
             at=depths,
             primary=primary,
             bootstrap=bootstrap,
             seed=seed,
-            trained=trained,
+            trained=set(tables[table]) - set(FLOORS),
         )
         slices[table] = sliced(weighed[table].values, first.larder, queries, primary, count=bootstrap, seed=seed)
     metrics = {"primary": primary, "tables": _metrics(members, names, weighed), "slices": slices}

@@ -182,7 +182,7 @@ CSV = "\n".join(["user,item,score", *ROWS]) + "\n"
 ABROAD: dict[str, tuple[str, str]] = {
     "missing queries": (
         "\n".join(CSV.splitlines()[:11]),
-        r"`theirs` ranks 1 queries of 60; the first missing is query 1 of user 1\. Rank the same queries",
+        r"`theirs` ranks 1 queries of 60; the first missing is query 1 of user m1\. Rank the same queries",
     ),
     "duplicate items": (
         CSV + ROWS[0],

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from llmrec.cli import app
 from llmrec.ranking import write_parquet
-from tests.evaluate.club import club, offered, placing
+from tests.evaluate.club import club, listing, offered, placing
 
 CLUB = club(members=60)
 TABLE = offered(CLUB, 10)
@@ -76,6 +76,19 @@ def test_json_of_runs_has_every_candidate_set(runs: list[Path]):
     assert set(found["tables"]["uniform"]["rankers"]) == {"popularity", "first/orpo", "second/orpo"}
     assert found["tables"]["uniform"]["rankers"]["second/orpo"]["hit@1"]["mean"] == 0
     assert len(found["comparisons"]["uniform"]) == 3
+
+
+def test_runs_are_measured_no_deeper_than_they_list(runs: list[Path]):
+    for folder in runs:
+        for ranker in ("popularity", "orpo"):
+            path = folder / "rankings" / ranker / "catalogue.parquet"
+            write_parquet(listing(CLUB, 1, ranker=ranker, depth=10), path)
+    refused = typed("compare", *runs, "--at", "1,40", "--primary", "ndcg@40")
+    assert refused.exit_code == 2
+    assert "lists fewer than 40 items for 60 of 60 queries (10 for most)" in refused.stderr
+    cut = typed("compare", *runs, "--json")
+    assert "nothing is measured deeper: depths 1, 5, 10, ndcg@10 decides" in cut.stderr
+    assert "hit@20" not in json.loads(cut.stdout)["tables"]["catalogue"]["rankers"]["popularity"]
 
 
 def test_runs_that_asked_other_people_exit_2_and_say_how_they_differ(runs: list[Path]):

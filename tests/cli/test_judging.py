@@ -59,6 +59,8 @@ def test_compare_prints_json_for_programs(run: Path):
     [
         (["--at", "1,x"], "--at 1,x: depths are whole numbers from 1"),
         (["--at", "0"], "depths are whole numbers from 1"),
+        (["--at", 20 * "9"], "depths are whole numbers from 1 to 1,000,000"),
+        (["--primary", f"hit@{20 * '9'}"], "depths are whole numbers from 1 to 1,000,000"),
         (["--primary", "auc@5"], "auc@5 is not a metric"),
     ],
 )
@@ -69,13 +71,36 @@ def test_an_option_that_means_nothing_exits_2(run: Path, options: list[str], wor
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("page", ["", "club/recipe.yaml/x.html"])
+def test_a_page_that_cannot_be_written_exits_2_after_the_results(run: Path, page: str, options: list[str]):
+    result = typed("compare", *files(run), "--queries", run, "--page", run.parent / page, *options)
+    assert result.exit_code == 2
+    assert "popularity" in result.stdout
+    assert result.stderr.startswith(f"--page {run.parent / page}: cannot be written (")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_name_that_talks_to_the_terminal_is_only_a_name(run: Path):
+    table = pl.read_parquet(files(run)[1]).with_columns(ranker=pl.lit("\x1b[31mred\x1b]0;owned\x07"))
+    write_parquet(table, files(run)[1])
+    result = typed("compare", *files(run), "--queries", run)
+    assert result.exit_code == 0, result.output
+    assert "[31mred" in result.stdout
+    assert "\x1b" not in result.output
+    write_parquet(table.filter(pl.col("query") > 0), files(run)[1])
+    result = typed("compare", *files(run), "--queries", run)
+    assert "[31mred" in result.stderr
+    assert "\x1b" not in result.output
+
+
 def test_rankings_of_different_queries_exit_2_with_one_message(run: Path):
     short, _ = files(run)
     write_parquet(pl.read_parquet(short).filter(pl.col("query") > 0), short)
     result = typed("compare", *files(run), "--queries", run)
     assert result.exit_code == 2
     assert result.stderr.strip() == (
-        "compare: `popularity` ranks 59 queries of 60; the first missing is query 0 of user 0. Rank the same queries "
+        "compare: `popularity` ranks 59 queries of 60; the first missing is query 0 of user m0. Rank the same queries "
         "to compare them."
     )
 

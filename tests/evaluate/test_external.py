@@ -206,7 +206,7 @@ def test_users_who_ask_several_queries_cannot_be_gone_by(tmp_path: Path):
     twice.write(tmp_path / "run" / "prepare")
     csv = file(tmp_path / "theirs.csv", "user,item,score", "m0,isbn-1,1")
     words = refused(read_queries(tmp_path / "run"), csv)
-    assert "goes by user, and user 0 asks several queries. Use a column query instead" in words
+    assert "goes by user, and user m0 asks several queries. Use a column query instead" in words
 
 
 @pytest.mark.parametrize(
@@ -252,3 +252,31 @@ def test_made_up_books_of_two_files_stay_two_books(run: Path, tmp_path: Path):
     rows = [f"m{q},{key},{rank}" for q in range(4) for rank, key in enumerate(("made-up", "other", "isbn-7"), start=1)]
     found = read_rankings([file(tmp_path / "theirs.csv", "user,item,rank", *rows)], wider)["theirs"]
     assert found["item"].to_list() == [-1, -2, 7] * 4
+
+
+@pytest.mark.parametrize("head", ["user,item,score,Score", 'user,item,score,"score "'])
+def test_two_columns_of_one_name_are_refused(run: Path, tmp_path: Path, head: str):
+    words = refused(read_queries(run), file(tmp_path / "x.csv", head, "m0,isbn-1,1,2"))
+    assert "x.csv: has 2 columns score: 'score', " in words
+    assert words.endswith("Leave out what does not count.")
+
+
+@pytest.mark.parametrize(
+    ("item", "score", "words"),
+    [
+        (["isbn-1"], 1.0, "column item holds List(String) in 1 rows. Write one value a row."),
+        ({"a": 1}, 1.0, "column item holds Struct"),
+        ("isbn-1", [1.0], "column score holds List(Float64) in 1 rows. Write one value a row."),
+    ],
+)
+def test_lists_where_one_value_belongs_are_refused(run: Path, tmp_path: Path, item: object, score: object, words: str):
+    path = tmp_path / "x.parquet"
+    pl.DataFrame({"user": ["m0"], "item": [item], "score": [score]}).write_parquet(path)
+    assert words in refused(read_queries(run), path)
+
+
+@pytest.mark.parametrize("blank", ["", " ", '""'])
+def test_a_ranker_without_a_name_is_refused(run: Path, tmp_path: Path, blank: str):
+    rows = [f"{u},{i},{s},{'mine' if u != 'm0' else blank}" for u, i, _, s in named()]
+    words = refused(read_queries(run), file(tmp_path / "x.csv", "user,item,score,ranker", *rows))
+    assert "x.csv: 5 of 20 rows have an empty ranker. Name it in each row, or leave out the column" in words

@@ -186,7 +186,7 @@ def test_candidates_that_do_not_hold_are_refused(shop: Shop):
 def test_a_ranking_of_other_candidates_is_refused(shop: Shop):
     other = shop.offers.with_columns(items=pl.col("items").list.head(4))
     words = refused(shop, shop.ranking(), candidates=shop.write("other.jsonl", other))
-    assert "`model` ranks 60 items that were not candidates, first item" in words
+    assert "`model` ranks 60 items that were not candidates, first item song 4 for query q0" in words
 
 
 def test_training_and_items_that_do_not_hold_are_refused(shop: Shop):
@@ -203,3 +203,10 @@ def test_training_and_items_that_do_not_hold_are_refused(shop: Shop):
     assert "2 rows give an item again, first 'song 0'" in refused(
         shop, items=shop.write("d.csv", pl.concat([songs, songs.head(1)]))
     )
+
+
+def test_candidates_in_lists_of_lists_are_refused(shop: Shop):
+    nested = shop.offers.with_columns(items=pl.col("items").list.eval(pl.concat_list(pl.element())))
+    assert nested.schema["items"] == pl.List(pl.List(pl.String))
+    words = refused(shop, candidates=shop.write("nested.jsonl", nested))
+    assert "nested.jsonl: column item holds List(String) in 300 rows. Write one value a row." in words

@@ -11,10 +11,14 @@ from tests.evaluate.audited import CLUB, MINE, TABLE, found, levels, of
 from tests.evaluate.club import club, listing, offered
 
 
-def test_leave_last_out_is_warned_about_and_time_is_not():
-    ((level, what),) = of(found(method="last"), "future-training")
-    assert level == "warns"
-    assert what.startswith("leave-last-out: 0 training interactions")
+def test_leave_last_out_is_noted_where_nobody_comes_later_and_time_is_not():
+    assert of(found(method="last"), "future-training") == [
+        (
+            "notes",
+            "leave-last-out cuts at no moment; here no training interaction is later than the first target that is "
+            "asked for",
+        )
+    ]
     assert not of(found(method="time"), "future-training")
 
 

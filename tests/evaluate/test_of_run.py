@@ -6,7 +6,7 @@ import pytest
 
 from llmrec.candidates.two_stage import two_stage
 from llmrec.errors import RunFault
-from llmrec.evaluate.audit import unchecked
+from llmrec.evaluate.audit import findings, unchecked
 from llmrec.evaluate.of_run import case_of, mined_of, read_run
 from llmrec.ranking import write_parquet
 from tests.evaluate.club import club, listing, offered, placing
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
     CLUB.write(tmp_path / "prepare")
     write_parquet(TABLE, tmp_path / "candidates" / "uniform.parquet")
     (tmp_path / "recipe.yaml").write_text(
-        "name: club\nseed: 3\nsplit: {method: last}\narms: {raw: {}, orpo: {}}\nevaluate: {at: [1, 5]}\n"
+        "name: club\nseed: 3\nsplit: {method: last}\narms: {raw: {objective: null}, orpo: {}}\nevaluate: {at: [1, 5]}\n"
     )
     for rank, folder in enumerate(("yours", "orpo-s3", "orpo-s4", "raw", "popularity"), start=1):
         ranking = placing(CLUB, TABLE, rank, ranker=folder)
@@ -44,6 +44,26 @@ def test_seeds_of_an_arm_are_one_ranker_in_their_order(run: Path):
     held = read_run(run)
     first, second = (ranking["ranker"][0] for ranking in held.rankings["uniform"]["orpo"])
     assert (first, second) == ("orpo-s3", "orpo-s4")
+
+
+def test_seeds_are_counted_by_their_folders(run: Path):
+    """A ranking in `orpo-s3` says that it is orpo's; fused has a folder for each seed, too."""
+    recipe = (run / "recipe.yaml").read_text().replace("at: [1, 5]", "at: [1, 5], rankers: [fused, language]")
+    (run / "recipe.yaml").write_text(recipe + "seeds: 2\n")
+    for folder in ("orpo-s3", "orpo-s4", "fused-s3", "fused-s10"):
+        ranker = folder.partition("-")[0]
+        ranking = placing(CLUB, TABLE, 1 if folder == "fused-s3" else 2, ranker=ranker)
+        write_parquet(ranking, run / "rankings" / folder / "uniform.parquet")
+    case = case_of(run)
+    assert case.expected == {"raw": 1, "orpo": 2, "fused": 2}
+    assert [ranking.row(0)[1] == CLUB.queries["target"][0] for ranking in case.rankings["uniform"]["fused"]] == [
+        True,
+        False,
+    ]
+    assert not [finding for finding in findings(case) if finding.check == "missing-rankers"]
+    (run / "rankings" / "orpo-s4" / "uniform.parquet").unlink()
+    cut = [finding.what for finding in findings(case_of(run)) if finding.check == "missing-rankers"]
+    assert cut == ["`orpo` is there with 1 of 2 seeds"]
 
 
 def test_a_table_without_candidates_is_named(run: Path):
@@ -100,6 +120,6 @@ def test_the_audit_sees_what_the_recipe_says_and_the_run_has(run: Path):
     )
     case = case_of(run)
     assert (case.method, case.primary, case.depth, case.seed) == ("last", "hit@5", 5, 3)
-    assert case.expected == {"popularity": 1, "fused": 1, "raw": 1, "orpo": 2}
+    assert case.expected == {"popularity": 1, "fused": 2, "raw": 1, "orpo": 2}
     assert case.offered.keys() == {"uniform"}
     assert unchecked(case).keys() == {"in-fold-mining"}

@@ -8,7 +8,7 @@ import pytest
 
 from llmrec.errors import RankingFault
 from llmrec.evaluate.asked import Asked, read_queries
-from llmrec.evaluate.external import read_rankings
+from llmrec.evaluate.external import read_named, read_rankings
 from llmrec.evaluate.side_by_side import side_by_side
 from llmrec.evaluate.weigh import Weighed
 from tests.evaluate.club import club, listing, offered, placing
@@ -80,6 +80,16 @@ def test_a_query_that_one_of_them_left_out_is_named():
         beside(a=placing(CLUB, TABLE, 1, ranker="a"), b=short)
 
 
+def test_a_ranker_does_not_beat_itself_cut_off():
+    deep = listing(CLUB, list(range(1, 41)), ranker="deep", depth=45)
+    cut = {"deep": deep, "shallow": deep.filter(deep["rank"] <= 5)}
+    with pytest.raises(RankingFault, match="`shallow` lists fewer than 20 items for 40 of 40 queries"):
+        side_by_side(cut, ASKED, primary="ndcg@20", full=True, bootstrap=200)
+    weighed = side_by_side(cut, ASKED, full=True, bootstrap=200)
+    assert weighed.primary == "ndcg@5"
+    assert weighed.said[0]["difference"] == 0
+
+
 def several(tmp_path: Path, *rows: str) -> Asked:
     path = tmp_path / "queries.csv"
     path.write_text("\n".join(["query,user,target", *rows]) + "\n")
@@ -125,3 +135,20 @@ def test_a_metric_that_repeats_another_is_measured_where_it_decides():
     weighed = side_by_side({"a": ranking}, ASKED, at=[5], primary="precision@5", bootstrap=200)
     assert list(weighed.metrics["rankers"]["a"]) == ["hit@5", "ndcg@5", "mrr@5", "precision@5"]
     assert weighed.metrics["rankers"]["a"]["precision@5"]["mean"] == pytest.approx(1 / 5)
+
+
+def test_what_is_wrong_is_said_in_the_owners_words(tmp_path: Path):
+    """Rows in another order than anybody's numbers, items that only the rankings name."""
+    asked = several(tmp_path, *(f"q{n},ann{n},film {n}" for n in reversed(range(20))))
+    lists = {name: [[f"film {n}", f"{name} {n}"] for n in range(20)] for name in "ab"}
+    paths = []
+    for name, films in lists.items():
+        rows = [f"q{n},{film},{-place}" for n in range(20) for place, film in enumerate(films[n])]
+        paths.append(tmp_path / f"{name}.csv")
+        paths[-1].write_text("\n".join(["query,item,score", *rows]) + "\n")
+    rankings, named = read_named(paths, asked)
+    with pytest.raises(RankingFault, match=r"different candidates, first for query q19, item [ab] 19\. Rank the same"):
+        side_by_side(rankings, named, bootstrap=200)
+    short = {**rankings, "b": rankings["b"].filter(pl.col("query") != 3)}
+    with pytest.raises(RankingFault, match="the first missing is query q16 of user ann16"):
+        side_by_side(short, named, bootstrap=200)
