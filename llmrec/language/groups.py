@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import GradBucket
+from torch.distributed import GradBucket  # type: ignore[attr-defined]  # re-exported all the same
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -73,7 +73,10 @@ class Groups:
         """
         mean = self._flat() * times  # (n,); of all processes, by now
         apart = (self.kept * (len(self.rows) / self.batches)).sub_(mean)
-        told = [(row @ row, row @ mean, mean @ mean, mean.new_tensor(rows)) for row, rows in zip(apart, self.rows, strict=True)]
+        told = [
+            (row @ row, row @ mean, mean @ mean, mean.new_tensor(rows))
+            for row, rows in zip(apart, self.rows, strict=True)
+        ]
         table = gather(torch.stack([torch.stack(one) for one in told])).tolist()  # (M, 4)
         self.kept = torch.zeros(0)
         size = max(1, round(sum(rows for *_, rows in table) / len(table)))

@@ -1,7 +1,7 @@
 """How far a run with a growing batch is: in rows, and in updates of the first batch, by which everything is due.
 
-The trainer counts updates, and plans their number when it starts. When the batch grows, updates get fewer, so whatever is
-due every so many of them (a log line, a checkpoint, an evaluation, the end) would come late or never. Here it is due
+The trainer counts updates, and plans their number when it starts. When the batch grows, updates get fewer, so whatever
+is due every so many of them (a log line, a checkpoint, an evaluation, the end) would come late or never. Here it is due
 when as many rows have been seen as so many updates of the first batch would have.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from llmrec.adaptive.schedule import BySamples
+from llmrec.adaptive.steps import growth
 from llmrec.errors import TrainingFault
 
 
@@ -29,6 +31,7 @@ class Pace(TrainerCallback):
         self.done, self.samples = 0, 0  # micro-batches of each process, rows of all
         self.accumulation = self.wanted = 1
         self.before, self.seconds, self.began = 0, 0.0, time.monotonic()
+        self.rates: Rates | None = None
 
     def plan(self, *, accumulation: int, batches: int, rows: int, steps: int) -> None:
         """What the trainer has planned: at first `accumulation` of the `batches` micro-batches that an epoch of `rows`
@@ -75,8 +78,12 @@ class Pace(TrainerCallback):
         self.began, self.before = time.monotonic(), self.position
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        was = self.accumulation
         self.grow()
-        args.gradient_accumulation_steps = self.accumulation
+        if self.accumulation > was:
+            args.gradient_accumulation_steps = self.accumulation
+            if self.rates is not None:
+                self.rates.grow(self.accumulation / was)
         now, ends = self.position, self.position >= self.steps
 
         def due(every: float) -> bool:
@@ -109,3 +116,30 @@ class Pace(TrainerCallback):
         """Goes on from there."""
         for name in ("done", "samples", "accumulation", "wanted", "seconds"):
             setattr(self, name, state[name])
+
+
+class Rates:
+    """A schedule over rows seen, as the trainer turns it on: after each update."""
+
+    def __init__(self, schedule: BySamples, pace: Pace, name: str) -> None:
+        self.schedule, self.pace, self.name = schedule, pace, name
+
+    def step(self) -> None:
+        """After an update."""
+        self.schedule.step(self.pace.samples)
+
+    def grow(self, factor: float) -> None:
+        """The batch has grown, and with it the learning rate as becomes the step."""
+        self.schedule.grow(growth(self.name, factor))
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group."""
+        return [float(group["lr"]) for group in self.schedule.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule is."""
+        return self.schedule.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there."""
+        self.schedule.load_state_dict(state)
