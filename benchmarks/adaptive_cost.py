@@ -226,11 +226,8 @@ def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int]) -> di
     screened = book.all(grid.adaptive, [tuning_seed])
     targets = [max(mean_best(tried[setting]) for setting in rivals)]
     answer["screened"] = {
-        str(s): [
-            round(runs[0].best, 4),
-            *(round(x, 1) if x is not None else None for x in [runs[0].reached(targets[0])]),
-        ]
-        for s, runs in screened.items()
+        str(setting): [round(run.best, 4), (seconds := run.reached(targets[0])) and round(seconds, 1)]
+        for setting, (run,) in screened.items()
     }
     if not screened:
         return answer
@@ -280,10 +277,8 @@ def invented(users: int = 80, items: int = 40) -> tuple[list[np.ndarray], int]:
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--dataset", default="movielens-100k")
-    ask.add_argument(
-        "--seeds", type=int, default=3, help="that settings are judged on, after the one they are chosen on"
-    )
-    ask.add_argument("--seed", type=int, default=7, help="that settings are chosen on")
+    ask.add_argument("--seeds", type=int, default=3, help="that settings are judged on")
+    ask.add_argument("--seed", type=int, default=7, help="that settings are chosen on; the others follow it")
     ask.add_argument("--epochs", type=int, default=8)
     ask.add_argument("--threads", type=int, default=1)
     ask.add_argument("--out", type=Path, default=Path("runs/adaptive_cost"))
@@ -297,7 +292,7 @@ def main() -> None:
     if args.quick:
         whole, n_items = invented()
         training, held = [h[:-1] for h in whole], Asked([h[:-1] for h in whole], np.array([h[-1] for h in whole]))
-        base |= {"d_model": 16, "layers": 1, "headdim": 16, "epochs": 2}
+        base |= {"d_model": 16, "layers": 1, "headdim": 16}
         grid = Grid((4, 8), (1e-2, 3e-2), (None, "norm"), ("adamw", "prodigy", "dowg"))
     else:
         folder = args.out / args.dataset

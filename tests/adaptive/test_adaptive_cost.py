@@ -28,7 +28,7 @@ def bench() -> Any:
 
 
 def world(bench: Any, *, of_prodigy: float) -> Any:
-    """Fixed batches come to .20 at 6e-3 in 10 s; norm x prodigy to `of_prodigy` in 4 s (5 with seed 9), others to .1."""
+    """Fixed batches come to .20 at 6e-3 in 10 s; norm x prodigy to `of_prodigy` in 4 s (seed 9: 5), others to .1."""
 
     def make(setting: Any, seed: int) -> Any:
         if setting.step is None:
