@@ -12,10 +12,11 @@ many is not better by luck; with `--seeds 0` they are judged on the seed that th
 `seconds_ratio`: seconds until the validation NDCG@10 that the best fixed setting came to with the same seed, adaptive
 over fixed: the geometric mean over seeds, and a 95 % interval from Student's t of its logarithm (`low`, `high`). Null
 where that was not reached with every seed; `at_share` has the same for 90, 95 and 99 % of that NDCG.
-`seconds_ratio_with_tuning`: the same, the seconds of all fixed runs of the tuning seed added to the fixed side; nothing
-was tuned on the other. `robust_fraction`: NDCG kept at the worse of a scale 100 times too small and 100 times too
-large, over the best of five decades, of the parameter-free step (prodigy, dowg, usgm) that keeps most;
-`robust_fraction_adamw` is the same of AdamW round its best learning rate at 16.
+`seconds_ratio_with_tuning`: the same, the seconds of all fixed runs of the tuning seed added to the fixed side;
+`seconds_ratio_with_all`: and those of all adaptive runs of that seed, among which a controller and a step were chosen,
+to the adaptive side. `robust_fraction`: NDCG kept at the worse of a scale 100 times too small and 100 times too large,
+over the best of five decades, of the parameter-free step (prodigy, dowg, usgm) that keeps most; `robust_fraction_adamw`
+is the same of AdamW round its best learning rate at 16.
 
 On one thread of a CPU seconds are the core's own, so that a busy machine does not count; they include validation.
 Finished runs are kept in OUT/runs.jsonl; the next call goes on from there, and `--budget` stops it in good order after
@@ -33,6 +34,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ STEPS = ("adamw", "schedule_free", "prodigy", "dowg", "usgm", "adabatchgrad")
 FREE = ("prodigy", "dowg", "usgm")
 WRONG = (0.01, 0.1, 1.0, 10.0, 100.0)
 SHARES = (0.9, 0.95, 0.99)
+RATIOS = ("seconds_ratio", "low", "high", "seconds_ratio_with_tuning", "seconds_ratio_with_all")
 
 
 @dataclass(frozen=True)
@@ -181,9 +184,14 @@ def interval(ratios: Sequence[float]) -> tuple[float, float | None, float | None
 
 
 def raced(
-    fixed: dict[Setting, list[Ran]], adaptive: dict[Setting, list[Ran]], tuning: float, share: float = 1.0
+    fixed: dict[Setting, list[Ran]],
+    adaptive: dict[Setting, list[Ran]],
+    share: float = 1.0,
+    *,
+    tuning: float,
+    screening: float,
 ) -> dict[str, Any]:
-    """The one `adaptive` setting against the soonest `fixed` one; `tuning` seconds are the fixed side's beforehand."""
+    """The one `adaptive` setting against the soonest `fixed` one, and the seconds that choosing each has taken."""
     ((chosen, runs),) = adaptive.items()
     best = max(fixed, key=lambda setting: mean_best(fixed[setting]))
     targets = [share * one.best for one in fixed[best]]
@@ -192,12 +200,13 @@ def raced(
     ours = [one.reached(target) for one, target in zip(runs, targets, strict=True)]
     reached = [seconds for seconds in ours if seconds is not None]
     answer |= {"fixed_seconds": [round(s, 1) for s in theirs], "adaptive_seconds": [s and round(s, 1) for s in ours]}
-    answer |= {"seconds_ratio": None, "low": None, "high": None, "seconds_ratio_with_tuning": None}
+    answer |= dict.fromkeys(RATIOS)
     if len(reached) == len(theirs):
         ratio, low, high = interval([a / b for a, b in zip(reached, theirs, strict=True)])
-        whole, _, _ = interval([a / (b + tuning) for a, b in zip(reached, theirs, strict=True)])
-        numbers = {"seconds_ratio": ratio, "low": low, "high": high, "seconds_ratio_with_tuning": whole}
-        answer |= {name: value and round(value, 4) for name, value in numbers.items()}
+        tuned, _, _ = interval([a / (b + tuning) for a, b in zip(reached, theirs, strict=True)])
+        both, _, _ = interval([(a + screening) / (b + tuning) for a, b in zip(reached, theirs, strict=True)])
+        numbers = zip(RATIOS, (ratio, low, high, tuned, both), strict=True)
+        answer |= {name: value and round(value, 4) for name, value in numbers}
     return answer
 
 
@@ -209,9 +218,7 @@ def kept(decades: Sequence[Sequence[Ran]]) -> float:
 
 def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int]) -> dict[str, Any]:
     """All runs in the order in which they tell most, and what they come to; what time was too short for is null."""
-    answer: dict[str, Any] = dict.fromkeys(
-        ["seconds_ratio", "low", "high", "seconds_ratio_with_tuning", "robust_fraction", "robust_fraction_adamw"]
-    )
+    answer: dict[str, Any] = dict.fromkeys([*RATIOS, "robust_fraction", "robust_fraction_adamw"])
     tried = book.all(grid.fixed, [tuning_seed])
     tuned = {
         batch: max((s for s in tried if s.batch == batch), key=lambda s: mean_best(tried[s]), default=None)
@@ -225,6 +232,8 @@ def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int]) -> di
     answer["tuning_seconds"] = round(tuning, 1)
     screened = book.all(grid.adaptive, [tuning_seed])
     targets = [max(mean_best(tried[setting]) for setting in rivals)]
+    screening = sum(run.seconds[-1] for (run,) in screened.values() if run.seconds)
+    answer["screening_seconds"] = round(screening, 1)
     answer["screened"] = {
         str(setting): [round(run.best, 4), (seconds := run.reached(targets[0])) and round(seconds, 1)]
         for setting, (run,) in screened.items()
@@ -238,8 +247,9 @@ def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int]) -> di
     judging = list(seeds) or [tuning_seed]
     fixed, adaptive = book.all(rivals, judging), book.all([chosen], judging)
     if len(fixed) == len(rivals) and adaptive:
-        answer |= raced(fixed, adaptive, tuning)
-        answer["at_share"] = {str(share): raced(fixed, adaptive, tuning, share) for share in SHARES}
+        race = partial(raced, fixed, adaptive, tuning=tuning, screening=screening)
+        answer |= race()
+        answer["at_share"] = {str(share): race(share) for share in SHARES}
     slowest = tuned[min(grid.batches)]
     assert slowest is not None
     decades = {step: book.all(grid.wrong(step, slowest), [tuning_seed]) for step in grid.steps}

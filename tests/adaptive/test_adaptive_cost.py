@@ -64,6 +64,8 @@ def test_tuning_counts_on_the_fixed_side_alone(bench: Any, tmp_path: Path) -> No
     found = verdict(bench, tmp_path)
     assert found["tuning_seconds"] == 40  # two batches, two rates, ten seconds
     assert found["seconds_ratio_with_tuning"] == pytest.approx((4 * 5 * 4) ** (1 / 3) / 50, abs=1e-4)
+    assert found["screening_seconds"] == 35 * 10 + 4  # six controllers, one of them none, with six steps
+    assert found["seconds_ratio_with_all"] == pytest.approx((358 * 359 * 358) ** (1 / 3) / 50, abs=1e-3)
 
 
 def test_a_target_that_is_not_reached_gives_no_ratio_but_lower_targets_do(bench: Any, tmp_path: Path) -> None:
