@@ -56,9 +56,9 @@ SCALES = {
     "sgd": 1e-1,  # learning rate
     "schedule_free": 2.5e-3,  # learning rate; its package's default
     "prodigy": 1e-4,  # d0; with the 1e-6 of its package a short run ends before d has moved
-    "dowg": 1e-4,  # r0
-    "usgm": 1.0,  # D
-    "adabatchgrad": 1.0,  # alpha
+    "dowg": 1e-4,  # r0, as published
+    "usgm": 10.0,  # D and alpha have no published default; these are to a decade what small networks move
+    "adabatchgrad": 10.0,
 }
 """The scale of each where none is given."""
 

@@ -56,7 +56,9 @@ def away(weights: torch.nn.ParameterList) -> float:
 @pytest.mark.parametrize("name", STEPS)
 def test_every_step_comes_nearer_to_the_minimum(name: str) -> None:
     weights, losses = bowl()
-    scale = {"prodigy": 1e-2, "dowg": 1e-2, "usgm": 5.0, "adamw": 1e-2, "schedule_free": 1e-1}.get(name)
+    scale = {"prodigy": 1e-2, "dowg": 1e-2, "usgm": 5.0, "adabatchgrad": 1.0, "adamw": 1e-2, "schedule_free": 1e-1}.get(
+        name
+    )
     optimizer = make_step(available(name), weights.parameters(), scale=scale)
     before = away(weights)
     steps(optimizer, losses, 400)
