@@ -20,7 +20,8 @@ is the same of AdamW round its best learning rate at 16.
 
 On one thread of a CPU seconds are the core's own, so that a busy machine does not count; they include validation.
 Finished runs are kept in OUT/runs.jsonl; the next call goes on from there, and `--budget` stops it in good order after
-so many seconds. `--quick` is a made-up world of a few seconds, to test the machinery. The last line is one JSON object.
+so many seconds. OUT/curves.csv has NDCG against samples, updates and seconds. `--quick` is a made-up world of a minute,
+to test the machinery. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from llmrec.errors import TrainingFault
 from llmrec.recipe.sections import Data, Split
 from llmrec.recipe.sections import Retriever as Section
 from llmrec.retriever.fit import Asked, fit
+from llmrec.retriever.windows import windows
 from llmrec.rng import rng_for
 
 CONTROLLERS = (None, "norm", "inner_product", "augmented", "noise_scale", "adabatchgrad")
@@ -275,6 +277,19 @@ def _best_of_each_step(screened: dict[Setting, list[Ran]], targets: Sequence[flo
         yield ranked[0][0] if ranked else max(some, key=lambda setting: mean_best(some[setting]))
 
 
+def curves(runs: Sequence[Ran], rows: int) -> str:
+    """NDCG against samples, updates and seconds, as CSV, a line an epoch; `rows` are what a fixed batch sees of one."""
+    lines = ["setting,seed,epoch,samples,updates,seconds,batch,ndcg@10"]
+    for one in runs:
+        for epoch, (seconds, value, line) in enumerate(zip(one.seconds, one.ndcg, one.log, strict=True), 1):
+            samples = line.get("samples", epoch * rows)
+            updates = line.get("updates", epoch * math.ceil(rows / one.setting.batch))
+            batch = line.get("batch", one.setting.batch)
+            numbers = [one.seed, epoch, samples, updates, round(seconds, 2), batch, value]
+            lines.append(",".join([f'"{one.setting}"', *map(str, numbers)]))
+    return "\n".join(lines) + "\n"
+
+
 def invented(users: int = 80, items: int = 40) -> tuple[list[np.ndarray], int]:
     """People who go round the catalogue in steps of one, with a slip now and then."""
     histories = []
@@ -334,6 +349,8 @@ def main() -> None:
     book = Book(args.out / "runs.jsonl", make, time.monotonic() + args.budget)
     seeds = range(args.seed + 1, args.seed + 1 + args.seeds)
     answer = judged(grid, book, args.seed, seeds)
+    cut = windows(list(map(len, training)), Section().max_length, rng_for(args.seed, "windows"))
+    (args.out / "curves.csv").write_text(curves(list(book.runs.values()), len(cut)))
     for part in ("tuned", "screened", "decades", "judged"):
         for name, value in answer.get(part, {}).items():
             print(f"{part}: {name}: {value}")

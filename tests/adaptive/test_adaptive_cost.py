@@ -102,6 +102,17 @@ def test_a_fit_that_diverged_came_to_nothing(bench: Any) -> None:
     assert gone.reached(0.1) is None
 
 
+def test_a_curve_has_samples_updates_and_seconds_of_each_epoch(bench: Any) -> None:
+    fixed = bench.Ran(bench.Setting(16, scale=6e-3), 7, [3.0, 6.0], [0.1, 0.2], [{}, {}])
+    grown = {"samples": 100, "updates": 5, "batch": 32}
+    adaptive = bench.Ran(bench.Setting(16, "dowg", "norm"), 8, [2.0], [0.3], [grown])
+    assert bench.curves([fixed, adaptive], rows=100).splitlines()[1:] == [
+        '"fixed 16, adamw 0.006",7,1,100,7,3.0,16,0.1',
+        '"fixed 16, adamw 0.006",7,2,200,14,6.0,16,0.2',
+        '"norm x dowg",8,1,100,5,2.0,32,0.3',
+    ]
+
+
 @pytest.mark.slow
 def test_quick_runs_the_machinery_on_an_invented_world(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -16,13 +16,6 @@ from llmrec.errors import TrainingFault
 ONE_SIZE = ["dowg", "usgm", "adabatchgrad", "prodigy"]
 
 
-def available(name: str) -> str:
-    """The name, where what it needs is installed."""
-    if name in ("schedule_free", "prodigy"):
-        pytest.importorskip({"schedule_free": "schedulefree", "prodigy": "prodigyopt"}[name])
-    return name
-
-
 def bowl(seed: int = 0) -> tuple[torch.nn.ParameterList, Iterator[torch.Tensor]]:
     """Weights in two pieces, and the noisy losses of a quadratic whose minimum lies at 1 everywhere."""
     generator = torch.Generator().manual_seed(seed)
@@ -59,7 +52,7 @@ def test_every_step_comes_nearer_to_the_minimum(name: str) -> None:
     scale = {"prodigy": 1e-2, "dowg": 1e-2, "usgm": 5.0, "adabatchgrad": 1.0, "adamw": 1e-2, "schedule_free": 1e-1}.get(
         name
     )
-    optimizer = make_step(available(name), weights.parameters(), scale=scale)
+    optimizer = make_step(name, weights.parameters(), scale=scale)
     before = away(weights)
     steps(optimizer, losses, 400)
     if averages(optimizer):
@@ -70,16 +63,15 @@ def test_every_step_comes_nearer_to_the_minimum(name: str) -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_goes_on_from_its_state_to_the_same_weights(name: str) -> None:
     whole, losses = bowl()
-    make_step_of = available(name)
-    optimizer = make_step(make_step_of, whole.parameters())
+    optimizer = make_step(name, whole.parameters())
     steps(optimizer, losses, 30)
 
     weights, losses = bowl()
-    first = make_step(make_step_of, weights.parameters())
+    first = make_step(name, weights.parameters())
     steps(first, losses, 13)
     kept, state = [weight.detach().clone() for weight in weights], copy.deepcopy(first.state_dict())
     again = torch.nn.ParameterList(kept)
-    second = make_step(make_step_of, again.parameters())
+    second = make_step(name, again.parameters())
     second.load_state_dict(state)
     curvature, generator = torch.linspace(0.2, 2.0, 10), torch.Generator().manual_seed(0)
     for _ in range(13):
@@ -99,7 +91,7 @@ def test_the_numbers_of_a_state_are_plain_and_travel_as_json(name: str) -> None:
     import json
 
     weights, losses = bowl()
-    optimizer = make_step(available(name), weights.parameters())
+    optimizer = make_step(name, weights.parameters())
     steps(optimizer, losses, 3)
     groups = optimizer.state_dict()["param_groups"]
     assert json.loads(json.dumps(groups)) == [
@@ -110,7 +102,7 @@ def test_the_numbers_of_a_state_are_plain_and_travel_as_json(name: str) -> None:
 @pytest.mark.parametrize("name", ["usgm", "schedule_free"])
 def test_averages_are_put_in_place_and_taken_out_again(name: str) -> None:
     weights, losses = bowl()
-    optimizer = make_step(available(name), weights.parameters())
+    optimizer = make_step(name, weights.parameters())
     assert averages(optimizer)
     steps(optimizer, losses, 10)
     iterate = flat(weights)
@@ -133,7 +125,7 @@ def test_a_step_from_averages_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "dowg", "adabatchgrad", "sgd", "prodigy"])
 def test_the_others_have_nothing_to_put_in_place(name: str) -> None:
-    assert not averages(make_step(available(name), bowl()[0].parameters()))
+    assert not averages(make_step(name, bowl()[0].parameters()))
 
 
 @pytest.mark.parametrize("name", ONE_SIZE)
@@ -141,7 +133,7 @@ def test_one_step_size_for_all_refuses_rates_of_groups(name: str) -> None:
     weights = list(bowl()[0].parameters())
     groups = [{"params": weights[:1], "lr": 1.0}, {"params": weights[1:], "lr": 16.0}]
     with pytest.raises(TrainingFault, match=f"{name} finds one step size for all weights.* 1, 16"):
-        make_step(available(name), groups)
+        make_step(name, groups)
 
 
 @pytest.mark.parametrize("name", ["dowg", "usgm", "adabatchgrad"])
@@ -169,7 +161,7 @@ def test_two_groups_are_one_vector_to_dowg() -> None:
 
 
 def test_prodigy_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    make_step(available("prodigy"), bowl()[0].parameters(), weight_decay=0.1)
+    make_step("prodigy", bowl()[0].parameters(), weight_decay=0.1)
     assert capsys.readouterr().out == ""
 
 
