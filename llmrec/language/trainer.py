@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "ddp_find_unused_parameters": False,  # every tensor of an adapter learns, or the run stops
     "activation_checkpointing": False,  # the answers are short; a recipe for a large model turns it on
 }
+SHORTENED = ("adamw", "sgd", "schedule_free", "prodigy")  # other steps follow from how long gradients truly are
 
 
 class RecipeTrainer(ORPOTrainer):
@@ -171,7 +172,9 @@ def arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
     """TRL's arguments for a recipe, checkpoints going to `out`. Raises TrainingFault where fields contradict others."""
     assert recipe.objective is not None
     fields = {**DEFAULTS, **recipe.train}
-    fields.pop("adaptive", None)  # `language.adaptive`
+    own = fields.pop("adaptive", None)  # how: `language.adaptive`
+    if own is not None and own["step"] not in SHORTENED:
+        fields.setdefault("max_grad_norm", 0.0)
     if fields.pop("patience", None) is not None:  # what is kept must be what was measured
         best = {"metric_for_best_model": "eval_ndcg", "greater_is_better": True, "load_best_model_at_end": True}
         if fields["save_strategy"] == "no":
