@@ -1,9 +1,9 @@
 """Fitting with a batch and a step that set themselves (llmrec.adaptive), for the loop in `fit`.
 
 The real batch grows first; what is more than fits at once goes through in chunks whose gradients add up, each weighted
-by its share of the positions, to the gradient of the whole. Every EVERY-th update goes through in two halves, the rows
-dealt out in turn, whose gradients say how much of it is noise: no row is looked at twice, so that measuring costs what
-two small passes cost more than one large one (benchmarks/adaptive_overhead.py).
+by its share of the positions, to the gradient of the whole. Now and then (EVERY) an update goes through in two halves,
+the rows dealt out in turn, whose gradients say how much of it is noise: no row is looked at twice, and measuring costs
+what two small passes cost more than one large one (benchmarks/adaptive_overhead.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from llmrec.retriever.losses import Loss
 from llmrec.retriever.model import Retriever
 from llmrec.retriever.windows import Batch, Growing, Window
 
-EVERY = 10  # updates from one that is measured to the next
+# Updates from one that is measured to the next. Two halves cost an update of 16 windows a quarter more on a processor;
+# where launching kernels is what takes time, twice as much.
+EVERY = {"cpu": 10, "cuda": 25}
 MOST = 16  # times the first batch, where a recipe says nothing
 SHORTENED = ("adamw", "sgd", "schedule_free", "prodigy")  # the others' steps follow from how long gradients truly are
 
@@ -80,7 +82,11 @@ class Adapting:
         dealt = Growing(rows, self.batch, rng)
         for step, some in enumerate(dealt):
             self.schedule.step(self.samples)
-            due = self.controller is not None and self.updates % EVERY == 0 and len(some) == self.batch
+            due = (
+                self.controller is not None
+                and self.updates % EVERY[self.model.device.type] == 0
+                and len(some) == self.batch
+            )
             loss, positions, found = self._gradient([some[0::2], some[1::2]] if due else [some], made, loss_fn)
             if not math.isfinite(loss):
                 raise TrainingFault(

@@ -43,7 +43,7 @@ def needed(step: str) -> None:
 @pytest.fixture(autouse=True)
 def _measuring_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cinema has five updates an epoch."""
-    monkeypatch.setattr(adapting, "EVERY", 1)
+    monkeypatch.setattr(adapting, "EVERY", {"cpu": 1})
 
 
 def section(settings: dict[str, Any], **more: Any) -> Section:
@@ -297,7 +297,7 @@ def test_packed_rows_grow_too(tmp_path: Path) -> None:
 
 def test_only_every_so_many_updates_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     one = fresh(GROWS)
-    monkeypatch.setattr(adapting, "EVERY", 3)
+    monkeypatch.setattr(adapting, "EVERY", {"cpu": 3})
     halves = []
     real = one._gradient
 
