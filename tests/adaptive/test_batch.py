@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.adaptive.batch import TESTS, THRESHOLDS, BatchController
-from llmrec.adaptive.statistics import Moments, moments
+from llmrec.adaptive.statistics import Moments, moments, moments_of
 from tests.adaptive.test_statistics import drawn
 
 SEEN = Moments(groups=4, size=2, norm_sq=2.0, trace=60.0, inner=90.0, orthogonal=1000.0, mean_sq=3.0)
@@ -162,6 +162,22 @@ def test_stopped_and_gone_on_it_decides_the_same(test: str) -> None:
     assert (gone_on.batch, gone_on.noise_scale, gone_on.skipped) == (whole.batch, whole.noise_scale, 1)
     if test not in ("inner_product", "augmented"):  # noise in 40 directions is hardly along the gradient
         assert any(decided)
+
+
+@pytest.mark.parametrize("test", ["norm", "noise_scale", "adabatchgrad"])
+def test_two_machines_and_one_decide_the_same_of_the_same_groups(test: str) -> None:
+    """Each of two knows the mean of all and half of the groups; what both send is all that they decide by."""
+    draw = torch.Generator().manual_seed(6)
+    one, two = (BatchController(test, batch=8, most=256, threshold=0.6) for _ in range(2))
+    grown = []
+    for _ in range(60):
+        groups = drawn(80.0, 4, 2, draw)
+        mean = groups.mean(0)
+        sent = [((half - mean).square().sum(1), (half - mean) @ mean) for half in (groups[2:], groups[:2])]
+        squares, along = (torch.cat(part).tolist() for part in zip(*sent, strict=True))
+        grown.append(one.observe(moments(groups, 2)))
+        assert two.observe(moments_of(squares, along, float(mean @ mean), 2)) == grown[-1]
+    assert one.batch == two.batch > 8
 
 
 @pytest.mark.parametrize(
