@@ -105,13 +105,14 @@ class Adapting:
         return total / count
 
     def record(self) -> dict[str, float | int | None]:
-        """Where it stands, for a line of log.jsonl: `batch, noise_scale, step_size, samples`, and updates `skipped`."""
+        """For a line of log.jsonl: `batch, noise_scale, step_size, samples, updates`, and updates `skipped`."""
         own, scale = self.controller, None if self.controller is None else self.controller.noise_scale
         return {
             "batch": self.batch,
             "noise_scale": None if scale is None else round(scale, 2),
             "step_size": float(f"{step_size(self.optimizer):.6g}"),
             "samples": self.samples,
+            "updates": self.updates,
             "skipped": 0 if own is None else own.skipped,
         }
 
