@@ -39,7 +39,7 @@ class Groups:
 
     def listen(self, model: DistributedDataParallel) -> None:
         """Hears each process's own gradient before it is averaged with the others'."""
-        model.register_comm_hook(self, _hear)
+        model.register_comm_hook(self, lambda groups, bucket: groups.hear(bucket))
 
     def begin(self, batches: int) -> None:
         """Before an update of so many micro-batches (or parts of them); 0 measures nothing until the next."""
@@ -85,14 +85,14 @@ class Groups:
         along = [one * (rows / size) ** 0.5 for _, one, _, rows in table]
         return moments_of(squares, along, table[0][2], size)
 
-    def hear(self, bucket: GradBucket) -> None:
-        """Notes this process's own gradient of a bucket's weights."""
-        if not self.batches:
-            return
-        if self.heard is None:
-            self.heard = torch.zeros(self.size, device=bucket.buffer().device)
-        for weight, grad in zip(bucket.parameters(), bucket.gradients(), strict=True):
-            self.heard[self.spots[id(weight)]].copy_(grad.reshape(-1))
+    def hear(self, bucket: GradBucket) -> Any:
+        """Notes this process's own gradient of a bucket's weights, and averages it with the others', as ever."""
+        if self.batches:
+            if self.heard is None:
+                self.heard = torch.zeros(self.size, device=bucket.buffer().device)
+            for weight, grad in zip(bucket.parameters(), bucket.gradients(), strict=True):
+                self.heard[self.spots[id(weight)]].copy_(grad.reshape(-1))
+        return allreduce_hook(None, bucket)  # type: ignore[arg-type]  # of all processes
 
     def _flat(self) -> Tensor:
         """The gradient as it stands (n,), in float32."""
@@ -109,8 +109,3 @@ def dealt(batches: int, processes: int) -> int:
     few = [some for some in range(1, batches + 1) if batches % some == 0 and some * processes <= MOST]
     found = max(few, default=1)
     return batches if found * processes == 1 and batches > 1 else found
-
-
-def _hear(groups: Groups, bucket: GradBucket) -> Any:
-    groups.hear(bucket)
-    return allreduce_hook(None, bucket)  # type: ignore[arg-type]  # of all processes
