@@ -1,11 +1,12 @@
 """What measuring the noise in a gradient costs, beside training the same way without measuring.
 
-    python benchmarks/adaptive_overhead.py [--side retriever lora] [--rounds 21] [--updates 20] [--items 3706]
-        [--users 960] [--length 165] [--threads 1] [key=value ...]
+    python benchmarks/adaptive_overhead.py [--side retriever lora] [--rounds 21] [--updates 20] [--grown 1]
+        [--items 3706] [--users 960] [--length 165] [--threads 1] [key=value ...]
 
 `retriever`: made-up histories in the shape of MovieLens-1M's (lengths spread about `--length` as theirs are, at least
 20 items each), the settings that recipes have by default, `key=value` changing one. Both sides are llmrec's own loop
-(`retriever.adaptive`) with AdamW and a batch that stays; one of them measures, as often as a recipe would. They take
+(`retriever.adaptive`) with AdamW and a batch that stays, `--grown` times the recipe's; one measures, as often as it
+would once the batch had grown so far. They take
 turns with the same rows, `--updates` of them a turn, the first changing from round to round, so that a busy machine
 slows both. `overhead_retriever` is the median over rounds of what one took over what the other took, on the clock;
 `overhead_retriever_cpu` is of processor time; `measured_ms` and `plain_ms` are medians of an update of each.
@@ -72,13 +73,16 @@ def retriever(asked: argparse.Namespace) -> dict[str, Any]:
     rng = rng_for(7, "overhead", "histories")
     histories = [rng.integers(0, asked.items, length) for length in lengths(asked.users, asked.length)]
     rows = side_by_side(windows([len(h) for h in histories], section.max_length, rng), rng)
-    size = section.batch_size * asked.updates
+    grown = section.batch_size * asked.grown
+    size = grown * asked.updates
 
     def side(test: str | None) -> tuple[Adapting, Turn]:
         torch.manual_seed(7)
-        model = Retriever(asked.items, section)
-        own = Adaptive.model_validate({"batch": test, "most": section.batch_size})
+        model = Retriever(asked.items, section if test else section.model_copy(update={"batch_size": grown}))
+        own = Adaptive.model_validate({"batch": test, "most": grown})
         adapting = Adapting(model, own, samples=size * (asked.rounds + 1))
+        if adapting.controller is not None:
+            adapting.controller.batch = grown
         made = partial(batch, histories=histories, gaps=None, begin=model.begin, horizon=section.horizon)
 
         def turn(number: int) -> None:
@@ -91,7 +95,7 @@ def retriever(asked: argparse.Namespace) -> dict[str, Any]:
     (measuring, measured), (_, plain) = side("noise_scale"), side(None)
     found = in_turn(measured, plain, asked.rounds)
     print(
-        f"retriever, {len(rows):,} windows of {asked.items:,} items, batch {section.batch_size}: an update of the "
+        f"retriever, {len(rows):,} windows of {asked.items:,} items, batch {grown}: an update of the "
         f"measuring side takes {1e3 * found['measured'] / asked.updates:.1f} ms, of the other "
         f"{1e3 * found['plain'] / asked.updates:.1f}; {found['overhead']:.3f} times (processor time "
         f"{found['overhead_cpu']:.3f}); noise scale {measuring.controller and measuring.controller.noise_scale}"
@@ -110,8 +114,8 @@ SIDES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"retriever":
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--side", choices=SIDES, nargs="+", default=list(SIDES))
-    for name, default in [("rounds", 21), ("updates", 20), ("items", 3706), ("users", 960), ("length", 165),
-                          ("threads", 1)]:  # fmt: skip
+    for name, default in [("rounds", 21), ("updates", 20), ("grown", 1), ("items", 3706), ("users", 960),
+                          ("length", 165), ("threads", 1)]:  # fmt: skip
         ask.add_argument(f"--{name}", type=int, default=default)
     ask.add_argument("settings", nargs="*", metavar="key=value")
     asked = ask.parse_args()
@@ -120,7 +124,17 @@ def main() -> None:
     for side in asked.side:
         answer |= SIDES[side](asked)
     answer["overhead"] = max(answer[f"overhead_{side}"] for side in asked.side)
-    print(json.dumps({**answer, "rounds": asked.rounds, "threads": asked.threads, "torch": torch.__version__}))
+    print(
+        json.dumps(
+            {
+                **answer,
+                "rounds": asked.rounds,
+                "grown": asked.grown,
+                "threads": asked.threads,
+                "torch": torch.__version__,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Fitting with a batch and a step that set themselves (llmrec.adaptive), for the loop in `fit`.
 
 The real batch grows first; what is more than fits at once goes through in chunks whose gradients add up, each weighted
-by its share of the positions, to the gradient of the whole. Now and then (EVERY) an update goes through in two halves,
-the rows dealt out in turn, whose gradients say how much of it is noise: no row is looked at twice, and measuring costs
-what two small passes cost more than one large one (benchmarks/adaptive_overhead.py).
+by its share of the positions, to the gradient of the whole. Now and then (SAMPLES) an update goes through as two
+halves, rows dealt out in turn, whose gradients say how much of it is noise: no row is looked at twice, and measuring
+costs what two small passes cost more than one large one (benchmarks/adaptive_overhead.py).
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from llmrec.retriever.losses import Loss
 from llmrec.retriever.model import Retriever
 from llmrec.retriever.windows import Batch, Growing, Window
 
-# Updates from one that is measured to the next. Two halves cost an update of 16 windows a quarter more on a processor;
-# where launching kernels is what takes time, twice as much.
-EVERY = {"cpu": 10, "cuda": 25}
+# From one measured update to the next there are so many first batches' samples: two halves cost a fixed time more than
+# a whole (a quarter of an update of 16 windows, on a processor), so that a growing batch may be measured more often. On
+# a device launching kernels is what takes time, and there are so many updates.
+SAMPLES, UPDATES = 10, 25
 MOST = 16  # times the first batch, where a recipe says nothing
 SHORTENED = ("adamw", "sgd", "schedule_free", "prodigy")  # the others' steps follow from how long gradients truly are
 
@@ -64,6 +65,7 @@ class Adapting:
             )
         self.room = own.micro  # rows at once; None: as many as a batch has
         self.updates = self.samples = 0
+        self.measured: tuple[int, int] | None = None  # updates and samples when one was, last
 
     @property
     def batch(self) -> int:
@@ -82,11 +84,7 @@ class Adapting:
         dealt = Growing(rows, self.batch, rng)
         for step, some in enumerate(dealt):
             self.schedule.step(self.samples)
-            due = (
-                self.controller is not None
-                and self.updates % EVERY[self.model.device.type] == 0
-                and len(some) == self.batch
-            )
+            due = self._due() and len(some) == self.batch
             loss, positions, found = self._gradient([some[0::2], some[1::2]] if due else [some], made, loss_fn)
             if not math.isfinite(loss):
                 raise TrainingFault(
@@ -99,19 +97,21 @@ class Adapting:
             self.updates, self.samples = self.updates + 1, self.samples + len(some)
             total, count = total + loss * positions, count + positions
             if found is not None:
+                self.measured = self.updates, self.samples
                 self._decide(found)
                 dealt.size = self.batch
         self._turn(training=False)
         return total / count
 
     def record(self) -> dict[str, float | int | None]:
-        """Where it stands, for a line of log.jsonl: `batch, noise_scale, step_size, samples`, and updates `skipped`."""
+        """For a line of log.jsonl: `batch, noise_scale, step_size, samples, updates`, and updates `skipped`."""
         own, scale = self.controller, None if self.controller is None else self.controller.noise_scale
         return {
             "batch": self.batch,
             "noise_scale": None if scale is None else round(scale, 2),
             "step_size": float(f"{step_size(self.optimizer):.6g}"),
             "samples": self.samples,
+            "updates": self.updates,
             "skipped": 0 if own is None else own.skipped,
         }
 
@@ -121,6 +121,7 @@ class Adapting:
             "schedule": self.schedule.state_dict(),
             "controller": None if self.controller is None else self.controller.state_dict(),
             "room": self.room,
+            "measured": self.measured,
             "updates": self.updates,
             "samples": self.samples,
         }
@@ -131,6 +132,16 @@ class Adapting:
         if self.controller is not None:
             self.controller.load_state_dict(state["controller"])
         self.room, self.updates, self.samples = state["room"], state["updates"], state["samples"]
+        self.measured = None if state["measured"] is None else (state["measured"][0], state["measured"][1])
+
+    def _due(self) -> bool:
+        """Whether the next update is to be measured."""
+        if self.controller is None or self.measured is None:
+            return self.controller is not None
+        updates, samples = self.measured
+        if self.model.device.type != "cpu":
+            return self.updates + 1 - updates >= UPDATES
+        return self.samples + self.batch - samples >= SAMPLES * self.model.section.batch_size
 
     def _turn(self, *, training: bool) -> None:
         """To the weights that gradients are taken at, or to those that are measured and saved."""

@@ -152,6 +152,22 @@ def test_groups_keep_rates_and_decays_of_their_own_where_that_is_allowed() -> No
     assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(1e-2, 0.0), (1e-3, 0.1)]
 
 
+@pytest.mark.parametrize("name", STEPS)
+def test_weights_decay_under_steps_like_adams_alone(name: str) -> None:
+    weights = bowl()[0]
+    groups = make_step(name, [{"params": list(weights), "weight_decay": 0.1}]).param_groups
+    assert groups[0]["weight_decay"] == (0.1 if name in ("adamw", "schedule_free", "prodigy") else 0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "schedule_free", "prodigy"])
+def test_betas_arrive(name: str) -> None:
+    assert make_step(name, bowl()[0].parameters(), betas=(0.8, 0.98)).param_groups[0]["betas"] == (0.8, 0.98)
+
+
+def test_a_warm_up_counts_once_for_prodigy() -> None:
+    assert make_step("prodigy", bowl()[0].parameters()).param_groups[0]["safeguard_warmup"]
+
+
 def test_two_groups_are_one_vector_to_dowg() -> None:
     together, losses = bowl()
     steps(make_step("dowg", together.parameters()), losses, 20)

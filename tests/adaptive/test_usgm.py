@@ -93,3 +93,13 @@ def test_a_gradient_of_nothing_moves_nothing() -> None:
     weight.grad = torch.zeros(3)
     optimizer.step()
     assert torch.equal(weight, torch.ones(3))
+
+
+def test_while_h_is_zero_each_step_leaves_from_the_start() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = USGM([weight], D=1.0)
+    for gradient in ([1.0, 0.0], [2.0, 0.0], [0.0, 4.0]):
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+        assert optimizer.param_groups[0]["H"] == 0  # it stands still at the ball's edge, which shows no curvature
+    assert weight.tolist() == [0.0, -1.0]

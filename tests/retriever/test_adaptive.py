@@ -43,7 +43,7 @@ def needed(step: str) -> None:
 @pytest.fixture(autouse=True)
 def _measuring_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cinema has five updates an epoch."""
-    monkeypatch.setattr(adapting, "EVERY", {"cpu": 1})
+    monkeypatch.setattr(adapting, "SAMPLES", 0)
 
 
 def section(settings: dict[str, Any], **more: Any) -> Section:
@@ -216,13 +216,11 @@ def test_a_schedule_over_samples_ends_where_it_should_although_steps_are_fewer(t
 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_comes_to_know_the_next_film(step: str, tmp_path: Path) -> None:
-    """Films that have been seen are left out, so that knowing their genre and that they come in order is enough."""
+    """Weights as drawn come to 0.09, 0.13 at best of 20 draws."""
     needed(step)
     settings = {"step": step, "scale": SCALES.get(step)}
-    fitted(section(settings, epochs=30, patience=30, weight_decay=0.0, dropout=0.0), tmp_path)
-    lines = log(tmp_path)
-    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
-    assert max(line["ndcg@10"] for line in lines) > 0.5  # 0.19 is chance among the films not seen
+    fitted(section(settings, epochs=15, patience=15, weight_decay=0.0, dropout=0.0), tmp_path)
+    assert max(line["ndcg@10"] for line in log(tmp_path)) > 0.6
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -295,22 +293,43 @@ def test_packed_rows_grow_too(tmp_path: Path) -> None:
     assert log(tmp_path)[-1]["batch"] > 2
 
 
-def test_only_every_so_many_updates_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("grown", "halved"), [(4, [True, False, False, True, False, False, True]), (8, [True, False, True, False])]
+)
+def test_only_now_and_then_is_an_update_measured(
+    grown: int, halved: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 12 samples, as near as whole updates come: every third of 4, every other one of 8."""
+    monkeypatch.setattr(adapting, "SAMPLES", 3)
     one = fresh(GROWS)
-    monkeypatch.setattr(adapting, "EVERY", {"cpu": 3})
-    halves = []
+    assert one.controller is not None
+    one.controller.batch = grown
+    seen = []
     real = one._gradient
 
     def counted(parts: Any, *given: Any) -> Any:
-        halves.append(len(parts))
+        seen.append(len(parts) == 2)
         return real(parts, *given)
 
     monkeypatch.setattr(one, "_gradient", counted)
     monkeypatch.setattr(one, "_decide", lambda found: None)
-    one.epoch(rows(26), made(one), cross_entropy, 1, np.random.default_rng(0))
-    full = [2 if at % 3 == 0 else 1 for at in range(7)]
-    assert len(halves) == 7
-    assert sum(a != b for a, b in zip(halves, full, strict=True)) <= 1  # the short batch is measured nowhere
+    one.epoch(rows(len(halved) * grown), made(one), cross_entropy, 1, np.random.default_rng(0))
+    assert seen == halved
+
+
+def test_a_short_batch_is_not_measured_but_the_next_whole_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = fresh(GROWS)
+    seen = []
+    real = one._gradient
+
+    def counted(parts: Any, *given: Any) -> Any:
+        seen.append((sum(map(len, parts)), len(parts)))
+        return real(parts, *given)
+
+    monkeypatch.setattr(one, "_gradient", counted)
+    monkeypatch.setattr(one, "_decide", lambda found: None)
+    one.epoch(rows(10), made(one), cross_entropy, 1, np.random.default_rng(0))
+    assert sorted(seen) == [(2, 1), (4, 2), (4, 2)]
 
 
 def test_a_bound_that_no_recipe_would_give_is_refused() -> None:
