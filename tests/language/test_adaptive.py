@@ -226,9 +226,17 @@ def flat(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.flatten() for _, tensor in sorted(tensors.items())])
 
 
-@pytest.mark.parametrize("best", [False, True], ids=["the last", "the best"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"save_steps": 2, "eval_strategy": "steps", "eval_steps": 3},
+        {"save_steps": 3, "patience": 9},
+        {"save_strategy": "no", "eval_strategy": "no"},
+    ],
+    ids=["the last", "the best", "at the end alone"],
+)
 def test_averages_are_what_is_saved_and_evaluated(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     iterates, judged, kept = [], [], {}
 
@@ -249,14 +257,14 @@ def test_averages_are_what_is_saved_and_evaluated(
     for event in (on_optimizer_step, on_evaluate, on_save):
         monkeypatch.setattr(guards.SteadyGradient, event.__name__, event)
     own = {"step": "usgm", "scale": 3.0, "batch": "norm"}
-    fields = {"save_steps": 3, "eval_strategy": "steps", "eval_steps": 3, "num_train_epochs": 2}
-    go(world, tmp_path / "arm", asked(own, **fields, **({"patience": 9} if best else {})))
-    assert len(judged) > 3
+    go(world, tmp_path / "arm", asked(own, num_train_epochs=2, **fields))
+    whole = torch.stack(iterates).mean(0)
+    assert not torch.allclose(whole, iterates[-1], atol=1e-3)
     for found, mean in [*judged, *kept.values()]:
         torch.testing.assert_close(found, mean, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(kept[3][0], iterates[2], atol=1e-3)
+    assert ("save_steps" in fields) == (len(kept) > 3) == (len(judged) > 3)
     last = flat(load_file(tmp_path / "arm/adapter/adapter_model.safetensors"))
-    among = [found for found, _ in kept.values()] if best else [torch.stack(iterates).mean(0)]
+    among = [found for found, _ in kept.values()] if "patience" in fields else [whole]
     assert min(float((last - one).abs().max()) for one in among) < 1e-5
 
 
