@@ -1,7 +1,7 @@
 """What measuring the noise in a gradient costs, beside training the same way without measuring.
 
-    python benchmarks/adaptive_overhead.py [--side retriever] [--rounds 21] [--updates 20] [--grown 1] [--items 3706]
-        [--users 960] [--length 165] [--threads 1] [key=value ...]
+    python benchmarks/adaptive_overhead.py [--side retriever lora] [--rounds 21] [--updates 20] [--grown 1]
+        [--items 3706] [--users 960] [--length 165] [--threads 1] [key=value ...]
 
 `retriever`: made-up histories in the shape of MovieLens-1M's (lengths spread about `--length` as theirs are, at least
 20 items each), the settings that recipes have by default, `key=value` changing one. Both sides are llmrec's own loop
@@ -10,6 +10,11 @@ would once the batch had grown so far. They take
 turns with the same rows, `--updates` of them a turn, the first changing from round to round, so that a busy machine
 slows both. `overhead_retriever` is the median over rounds of what one took over what the other took, on the clock;
 `overhead_retriever_cpu` is of processor time; `measured_ms` and `plain_ms` are medians of an update of each.
+
+`lora` (overhead_lora.py): ORPO on a language model of the size that recipes build, 8 pairs a micro-batch with 40 titles
+and 7 rejected answers each, by llmrec's own trainer. Of one run every other update is measured, `--rounds` of them, and
+held against those around it; `overhead_lora_1` is of updates of one micro-batch, where a measured one is taken in two
+halves but few are, `overhead_lora_4` of four, which are all measured, and `overhead_lora` the larger.
 
 `overhead` is the largest of the sides that were run. The last line is one JSON object.
 """
@@ -26,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from overhead_lora import lora
 
 from llmrec.cross_entropy import cross_entropy
 from llmrec.recipe.sections import Adaptive
@@ -102,7 +108,7 @@ def retriever(asked: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-SIDES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"retriever": retriever}
+SIDES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"retriever": retriever, "lora": lora}
 
 
 def main() -> None:

@@ -112,7 +112,10 @@ class AdaptiveTrainer(RecipeTrainer):
         if self.controller is not None:
             self.controller.load_state_dict(state["controller"])
         self.args.gradient_accumulation_steps = self.pace.accumulation
-        return divmod(self.pace.done, self.pace.batches)
+        epochs, within = divmod(self.pace.done, self.pace.batches)
+        if self.args.ignore_data_skip:  # the epoch begins anew
+            self.pace.done, within = self.pace.done - within, 0
+        return epochs, within
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         model, loader = super()._prepare_for_training(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -157,7 +160,7 @@ class AdaptiveTrainer(RecipeTrainer):
             schedule = BySamples(
                 self.step, samples=self.pace.planned, warmup=min(warm, 0.99), kind=self.adaptive.schedule
             )
-            rates = self.pace.rates = Rates(schedule, self.pace, self.adaptive.step)
+            rates = self.pace.rates = Rates(schedule, self.pace, self.adaptive.step, self.controller)
             self.lr_scheduler, self._created_lr_scheduler = rates, True
         return rates
 

@@ -35,6 +35,7 @@ class Groups:
         self.spots = {id(w): slice(end - w.numel(), end) for w, end in zip(self.weights, ends, strict=True)}
         self.size: int = ends[-1]
         self.heard: Tensor | None = None
+        self.kept = torch.zeros(0)
         self.begin(0)
 
     def listen(self, model: DistributedDataParallel) -> None:
@@ -43,7 +44,6 @@ class Groups:
 
     def begin(self, batches: int) -> None:
         """Before an update of so many micro-batches (or parts of them); 0 measures nothing until the next."""
-        self.kept = torch.zeros(0)
         self.rows = [0] * dealt(batches, self.processes)
         self.batches, self.at = batches, 0
         self.before: Tensor | None = None
@@ -59,7 +59,9 @@ class Groups:
             return
         now = self._flat() if self.heard is None else self.heard  # (n,)
         self.heard = None
-        if not self.at:
+        if not self.at and len(self.kept) == len(self.rows):
+            self.kept.zero_()
+        elif not self.at:
             self.kept = now.new_zeros(len(self.rows), self.size)  # (m, n)
         group = self.at % len(self.rows)
         self.kept[group].add_(now if self.before is None else now - self.before, alpha=times)
@@ -72,13 +74,12 @@ class Groups:
         `gather` lays tensors (m, ...) of all processes below one another (M, ...); `times` undoes the loss's scale.
         """
         mean = self._flat() * times  # (n,); of all processes, by now
-        apart = (self.kept * (len(self.rows) / self.batches)).sub_(mean)
+        apart = self.kept.mul_(len(self.rows) / self.batches).sub_(mean)
         told = [
             (row @ row, row @ mean, mean @ mean, mean.new_tensor(rows))
             for row, rows in zip(apart, self.rows, strict=True)
         ]
         table = gather(torch.stack([torch.stack(one) for one in told])).tolist()  # (M, 4)
-        self.kept = torch.zeros(0)
         size = max(1, round(sum(rows for *_, rows in table) / len(table)))
         # A group that has more rows than others says as much more of a row's variance.
         squares = [square * rows / size for square, _, _, rows in table]

@@ -7,12 +7,14 @@ when as many rows have been seen as so many updates of the first batch would hav
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from llmrec.adaptive.batch import BatchController
 from llmrec.adaptive.schedule import BySamples
 from llmrec.adaptive.steps import growth
 from llmrec.errors import TrainingFault
@@ -121,8 +123,8 @@ class Pace(TrainerCallback):
 class Rates:
     """A schedule over rows seen, as the trainer turns it on: after each update."""
 
-    def __init__(self, schedule: BySamples, pace: Pace, name: str) -> None:
-        self.schedule, self.pace, self.name = schedule, pace, name
+    def __init__(self, schedule: BySamples, pace: Pace, name: str, controller: BatchController | None = None) -> None:
+        self.schedule, self.pace, self.name, self.controller = schedule, pace, name, controller
 
     def step(self) -> None:
         """After an update."""
@@ -130,7 +132,9 @@ class Rates:
 
     def grow(self, factor: float) -> None:
         """The batch has grown, and with it the learning rate as becomes the step."""
-        self.schedule.grow(growth(self.name, factor))
+        noise = None if self.controller is None else self.controller.noise_scale
+        room = math.inf if noise is None else noise * factor / self.pace.batch  # above the batch before
+        self.schedule.grow(growth(self.name, factor, room=room))
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group."""

@@ -30,8 +30,8 @@ from llmrec.retriever.model import Retriever
 from llmrec.retriever.windows import Batch, Growing, Window
 
 # From one measured update to the next there are so many first batches' samples: two halves cost a fixed time more than
-# a whole (a quarter of an update of 16 windows, on a processor), so that a growing batch may be measured more often. On
-# a device launching kernels is what takes time, and there are so many updates.
+# a whole (on a processor a twentieth of an update of 16 windows, a fifth of one of 4), so that a growing batch may be
+# measured more often. On a device launching kernels is what takes time, and there are so many updates.
 SAMPLES, UPDATES = 10, 25
 MOST = 16  # times the first batch, where a recipe says nothing
 SHORTENED = ("adamw", "sgd", "schedule_free", "prodigy")  # the others' steps follow from how long gradients truly are

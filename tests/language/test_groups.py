@@ -45,6 +45,21 @@ def test_the_gradients_of_micro_batches_come_apart(batches: int, scale: float) -
         assert getattr(found, name) == pytest.approx(getattr(known, name), rel=1e-4, abs=1e-6), name
 
 
+def test_an_update_knows_nothing_of_the_one_before() -> None:
+    weights, rows = world(16)
+    groups = Groups(weights)
+    found = []
+    for _ in range(2):
+        for weight in weights:
+            weight.grad = None
+        groups.begin(4)
+        for one in rows.split(4):
+            (loss(weights, one) / 4).backward()
+            groups.add(4.0, 4)
+        found.append(groups.moments(alone))
+    assert found[0] == found[1]
+
+
 def test_halves_of_unequal_size_weigh_as_they_have_rows() -> None:
     """Over many draws the trace is that of a row's covariance, the ten weights' variances of 1."""
     found = []
