@@ -44,6 +44,17 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"pairs": batch, "rows": torch.arange(len(rows))}
 
 
+def parted(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `collate` made, as two batches of half the rows each."""
+    pairs, half = batch["pairs"], (len(batch["pairs"]) + 1) // 2
+    cuts = slice(None, half), slice(half, None)
+    fields = {name: rows for name, rows in vars(pairs).items() if rows is not None}
+    return [
+        {"pairs": Batch(**{name: rows[cut] for name, rows in fields.items()}), "rows": batch["rows"][cut]}
+        for cut in cuts
+    ]
+
+
 def examples(
     path: Path,
     tokenizer: PreTrainedTokenizerBase,

@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from llmrec.errors import TrainingFault
+from llmrec.language.groups import MOST
 from llmrec.language.lora import DEFAULTS as LORA
 from llmrec.language.reading import how
 from llmrec.launch import processes
@@ -60,7 +61,9 @@ def estimate(recipe: Recipe, config: Any, tokens: int, asked_for: int) -> Estima
     width = BITS[recipe.model.dtype] / 8
     squeezed = BITS[recipe.model.quantize] / 8 if recipe.model.quantize else width
     r = int(recipe.lora.get("r", LORA["r"]))
-    adapter = sum(r * (m.in_features + m.out_features) for m in linear) * 4 * 4  # itself, a gradient, two moments
+    # Itself, a gradient and two moments, and where a batch adapts, the gradients that are held against each other.
+    copies = 4 + (MOST + 1 if (recipe.train.get("adaptive") or {}).get("batch") else 0)
+    adapter = sum(r * (m.in_features + m.out_features) for m in linear) * 4 * copies
     layers = int(getattr(config, "num_hidden_layers", 1))
     each = sum(m.in_features + m.out_features for m in linear) / max(1, layers) + 4 * config.hidden_size
     if checkpointed(recipe):

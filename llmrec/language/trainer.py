@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "ddp_find_unused_parameters": False,  # every tensor of an adapter learns, or the run stops
     "activation_checkpointing": False,  # the answers are short; a recipe for a large model turns it on
 }
+SHORTENED = ("adamw", "sgd", "schedule_free", "prodigy")  # other steps follow from how long gradients truly are
 
 
 class RecipeTrainer(ORPOTrainer):
@@ -132,7 +133,7 @@ class RecipeTrainer(ORPOTrainer):
             read = sum(map(len, pairs.prompts)) + sum(len(answer) for row in pairs.answers for answer in row)
             self.watched.saw(len(pairs), read)
         sums = self._over_all({"rows": torch.ones_like(losses), **found})
-        rows = sums.pop("rows")
+        self.rows = rows = sums.pop("rows")  # of all processes
         means = {name: total / rows for name, total in sums.items()}
         counts = {len(answers) - 1 for answers in pairs.answers}
         alike = standing(self.objective, counts.pop()) if len(counts) == 1 else 0.0
@@ -171,6 +172,9 @@ def arguments(recipe: Recipe, *, seed: int, out: Path) -> ORPOConfig:
     """TRL's arguments for a recipe, checkpoints going to `out`. Raises TrainingFault where fields contradict others."""
     assert recipe.objective is not None
     fields = {**DEFAULTS, **recipe.train}
+    own = fields.pop("adaptive", None)  # how: `language.adaptive`
+    if own is not None and own["step"] not in SHORTENED:
+        fields.setdefault("max_grad_norm", 0.0)
     if fields.pop("patience", None) is not None:  # what is kept must be what was measured
         best = {"metric_for_best_model": "eval_ndcg", "greater_is_better": True, "load_best_model_at_end": True}
         if fields["save_strategy"] == "no":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmrec.files import write_json
 from llmrec.language import guards
+from llmrec.language.adaptive import AdaptiveTrainer
 from llmrec.language.examples import collate, examples
 from llmrec.language.load import refuse_strangers
 from llmrec.language.lora import adapted
@@ -24,7 +26,7 @@ from llmrec.language.trainer import RecipeTrainer, arguments
 from llmrec.language.watch import Log
 from llmrec.launch import expect_all_processes
 from llmrec.progress import note, watched
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import Adaptive, Recipe
 
 EVALUATED = 128  # validation pairs that are watched; users are in random order, so the first are a fair draw
 
@@ -57,7 +59,9 @@ def train(
     rows = examples(pairs / "train.parquet", tokenizer, **read, rejected=asked.rejected)
     held = examples(pairs / "valid.parquet", tokenizer, **read, at_most=EVALUATED)
     log = Log(out / "train_log.jsonl", f"tuning with {asked.name}")
-    trainer = RecipeTrainer(
+    own = recipe.train.get("adaptive")
+    made = RecipeTrainer if own is None else partial(AdaptiveTrainer, adaptive=Adaptive.model_validate(own))
+    trainer = made(
         model=adapted(model, recipe.lora, here=here),
         args=arguments(recipe, seed=seed, out=out / "checkpoints"),
         objective=asked,
@@ -98,6 +102,8 @@ def train(
             "distributed": trainer.accelerator.distributed_type.value,
             "largest_logit_change": change,
         }
+        if isinstance(trainer, AdaptiveTrainer):
+            facts["adaptive"] = trainer.record()
         write_json({**facts, "parameters": sum(t.numel() for t in weights.values())}, out / "summary.json")
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()

@@ -10,9 +10,17 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from llmrec.language.pace import Pace
 from llmrec.progress import track
 
-SHOWN = {"loss": "loss", "log_odds": "log-odds", "eval_ndcg": "ndcg"}
+SHOWN = {
+    "loss": "loss {:.4f}",
+    "log_odds": "log-odds {:.4f}",
+    "eval_ndcg": "ndcg {:.4f}",
+    "batch": "batch {:,}",
+    "noise_scale": "noise scale {:,.0f}",
+    "step_size": "step size {:.3g}",
+}
 
 
 class Log(TrainerCallback):
@@ -24,6 +32,8 @@ class Log(TrainerCallback):
         self.last: dict[str, float] = {}
         self.pairs = self.tokens = 0
         self.began = time.monotonic()
+        self.pace: Pace | None = None  # of a batch that grows, and with it what an update is of the way
+        self.at = 0
 
     def saw(self, pairs: int, tokens: int) -> None:
         """Counts what a step read."""
@@ -34,11 +44,15 @@ class Log(TrainerCallback):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text("".join(json.dumps(line) + "\n" for line in state.log_history))
             self.began = time.monotonic()
-            self.steps = track(range(state.global_step, state.max_steps), self.words, telling=self.line)
+            self.at = state.global_step if self.pace is None else self.pace.position
+            self.steps = track(range(self.at, state.max_steps), self.words, telling=self.line)
             next(self.steps, None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        next(self.steps, None)
+        at = state.global_step if self.pace is None else self.pace.position
+        for _ in range(self.at, at):
+            next(self.steps, None)
+        self.at = at
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         self.last |= {name: logs[name] for name in SHOWN if name in logs}
@@ -50,4 +64,4 @@ class Log(TrainerCallback):
         """What there is to say: speeds of this process, and what was logged last."""
         taken = max(time.monotonic() - self.began, 1e-9)
         speeds = f"{self.pairs / taken:.1f} pairs/s, {self.tokens / taken:,.0f} tokens/s"
-        return ", ".join([speeds, *(f"{SHOWN[name]} {value:.4f}" for name, value in self.last.items())])
+        return ", ".join([speeds, *(SHOWN[name].format(value) for name, value in self.last.items())])

@@ -97,7 +97,12 @@ OURS: dict[Section, dict[str, dict[str, Any]]] = {
             "anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}],
             "default": None,
             "description": "Evaluations without a better NDCG on validation pairs before it stops, and keeps the best.",
-        }
+        },
+        "adaptive": {  # what it holds is checked as llmrec.recipe.adaptive.Adaptive
+            "anyOf": [{"type": "object"}, {"type": "null"}],
+            "default": None,
+            "description": "Batch and step size that set themselves; null: as the other fields say.",
+        },
     },
     "lora": {
         "init_from": {

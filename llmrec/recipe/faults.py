@@ -10,8 +10,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llmrec.recipe import borrowed
+from llmrec.recipe.adaptive import clashes
 from llmrec.recipe.presets import contradictions
-from llmrec.recipe.sections import SHARES_FOLDERS, Arm, Model, Objective, Recipe, Settings, is_taken, shares_folders
+from llmrec.recipe.sections import (
+    SHARES_FOLDERS,
+    Adaptive,
+    Arm,
+    Model,
+    Objective,
+    Recipe,
+    Settings,
+    is_taken,
+    shares_folders,
+)
 from llmrec.recipe.source import Key
 from llmrec.recipe.words import SWITCH, WORD, found, near, one_of, typed
 
@@ -36,6 +47,7 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
     faults = _validated(Recipe, values)
     faults += contradictions(values)
     faults += _borrowed(values, ())
+    faults += _adaptive(values, values, ())
     arms = values.get("arms")
     for name, arm in arms.items() if isinstance(arms, dict) else ():
         if is_taken(str(name)):
@@ -44,6 +56,7 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
             faults.append((("arms", name), SHARES_FOLDERS))
         if isinstance(arm, dict):
             faults += _borrowed(arm, ("arms", name))
+            faults += _adaptive(values, arm, ("arms", name))
             faults += _arm(values, arm, ("arms", name))
     if arms == {}:
         faults.append((("arms",), "is empty; leave it out for a single arm named orpo"))
@@ -80,6 +93,25 @@ def _borrowed(values: dict[str, Any], around: Key) -> Iterator[tuple[Key, str]]:
         given = values.get(section)
         for key, words in borrowed.faults_in(section, given) if isinstance(given, dict) else ():
             yield (*around, section, key), words
+
+
+def _adaptive(values: dict[str, Any], arm: dict[str, Any], around: Key) -> Iterator[tuple[Key, str]]:
+    """Faults of a `train.adaptive`, and of what an arm's and the recipe's own `train` come to together."""
+    base, own = (_mapping(part.get("train")) for part in (values, arm))
+    block = own.get("adaptive")
+    if isinstance(block, dict):
+        for place, words in _validated(Adaptive, block):
+            yield (*around, "train", "adaptive", *place), words
+    told = [*clashes(base)] if around else []
+    for field, words in clashes({**base, **own}):
+        if (field, words) not in told:
+            # What the recipe says and only the arm is at odds with is told where the arm says it.
+            elsewhere = f"{words} ({field} is the recipe's)"
+            yield (*around, "train", field if field in own else "adaptive"), words if field in own else elsewhere
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _arm(values: dict[str, Any], arm: dict[str, Any], key: Key) -> Iterator[tuple[Key, str]]:

@@ -9,6 +9,7 @@ editors. The loader finds more than a schema can say.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 from llmrec import resources
@@ -28,9 +29,11 @@ def json_schema() -> dict[str, Any]:
             "type": "object",
             "title": section.capitalize(),
             "description": schema["properties"][section]["description"],
-            "properties": {name: dict(field) for name, field in borrowed.fields(section).items()},
+            "properties": deepcopy(borrowed.fields(section)),
             "additionalProperties": False,
         }
+        if section == "train":  # the same block as the retriever's
+            definitions["Train"]["properties"]["adaptive"]["anyOf"][0] = {"$ref": "#/$defs/Adaptive"}
         schema["properties"][section] = {"$ref": f"#/$defs/{section.capitalize()}"}
     # An arm says only what differs, so nothing in its sections is required.
     arm = definitions["Arm"]["properties"]

@@ -23,7 +23,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from llmrec.recipe.borrowed import check_lora, check_train
+from llmrec.recipe import borrowed
+from llmrec.recipe.adaptive import clashes
+from llmrec.recipe.borrowed import check_lora
 from llmrec.recipe.presets import Protocol, contradictions, folded
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -107,6 +109,45 @@ class Split(Settings):
     """`time`: which of a user's interactions after the moment are asked for."""
 
 
+class Adaptive(Settings):
+    """Batch and step size that set themselves while it trains (llmrec.adaptive has formulas and papers)."""
+
+    batch: Literal["norm", "inner_product", "augmented", "noise_scale", "adabatchgrad"] | None = None
+    """The test that says when the noise in the gradient asks for a larger batch; null: the batch stays."""
+    step: Literal["adamw", "sgd", "schedule_free", "prodigy", "dowg", "usgm", "adabatchgrad"] = "adamw"
+    """What turns gradients into steps."""
+    scale: PositiveFloat | None = None
+    """The step's one number: learning rate (adamw, sgd, schedule_free), d0 (prodigy), r0 (dowg), D (usgm), alpha
+    (adabatchgrad); null: the learning_rate beside it where that is meant, else the step's own default."""
+    threshold: PositiveFloat | None = None
+    """How much noise the test allows, beside the gradient's length; smaller asks for more. null: the test's own."""
+    most: PositiveInt | None = None
+    """The largest batch of an update; null: 16 times the first."""
+    micro: PositiveInt | None = None
+    """Retriever: more than this are not looked at at once but accumulated; null: as many as there is memory for."""
+    patience: PositiveInt = 5
+    """The batch grows once so many tests in a row have asked for more."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """What the statistics of the update before weigh, in their averages."""
+    schedule: Literal["constant", "cosine", "linear"] | None = None
+    """The learning rate over samples seen, after its warm-up; null: constant where weights are averaged
+    (schedule_free, usgm), else a cosine."""
+
+    @model_validator(mode="after")
+    def averages_do_not_decay(self) -> Adaptive:
+        if self.step in ("schedule_free", "usgm") and self.schedule not in (None, "constant"):
+            raise ValueError(f"schedule: {self.step} averages its weights and takes no {self.schedule}; leave it out")
+        return self
+
+    def rate(self, learning_rate: float | None) -> float | None:
+        """The step's `scale`, where a learning rate is given beside it."""
+        return learning_rate if self.scale is None and self.step in RATED else self.scale
+
+
+RATED = ("adamw", "sgd", "schedule_free")
+"""Steps whose one scale is a learning rate."""
+
+
 class Retriever(Settings):
     """The retriever and how it is fitted."""
 
@@ -156,6 +197,23 @@ class Retriever(Settings):
     """Passes over the training histories at most; the cosine ends with the last."""
     patience: PositiveInt = 4
     """Epochs without a better NDCG@10 on validation before it stops."""
+    adaptive: Adaptive | None = None
+    """Batch and step size that set themselves; null: `batch_size` stays, and AdamW takes `learning_rate`."""
+
+    @model_validator(mode="after")
+    def the_batch_can_grow(self) -> Retriever:
+        own = self.adaptive
+        if own is not None and own.batch is not None and self.batch_size % 2:
+            raise ValueError(
+                f"adaptive.batch: halves of a batch are compared, and batch_size {self.batch_size} has none; take an "
+                "even one"
+            )
+        if own is not None and (own.most or self.batch_size) < self.batch_size:
+            raise ValueError(
+                f"adaptive.most: {own.most} is below the first batch, batch_size {self.batch_size}; raise it, or lower "
+                "that"
+            )
+        return self
 
     @model_validator(mode="after")
     def heads_fit(self) -> Retriever:
@@ -395,6 +453,16 @@ def is_taken(name: str) -> bool:
     return name in own or name.startswith("fused-s")
 
 
+def check_train(values: Mapping) -> Mapping:
+    """The `train` section with its numbers as numbers, `adaptive` included. Raises ValueError with every fault."""
+    values = borrowed.check_train(values)
+    faults = [f"train.{field}: {words}" for field, words in clashes(values)]
+    if faults:
+        raise ValueError("; ".join(faults))
+    own = values.get("adaptive")
+    return values if own is None else {**values, "adaptive": Adaptive.model_validate(own).model_dump()}
+
+
 class Arm(Settings):
     """One way to tune the language model; what it does not say is taken from the recipe."""
 
@@ -432,7 +500,7 @@ class Recipe(Settings):
     objective: Objective | None = Objective()
     """What fine-tuning minimises; `null` ranks with the model as it is."""
     train: Annotated[Mapping, AfterValidator(check_train)] = {}
-    """Fields of trl's ORPOConfig."""
+    """Fields of trl's ORPOConfig, and `patience` and `adaptive`, which are llmrec's own."""
     arms: dict[Name, Arm] = {"orpo": Arm()}
     """Named variants of model, lora, objective and train; all meet in one report."""
     evaluate: Evaluate = Evaluate()

@@ -1,11 +1,8 @@
-"""The figures of a report: who wins, how training went, for whom it works; cost and slots have files of their own."""
+"""The figures of a report: who wins, and all the others, which have files of their own."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from itertools import cycle
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,18 +10,15 @@ from matplotlib.ticker import MaxNLocator
 
 from llmrec.evaluate.sentences import title as written
 from llmrec.report.answers import slots
+from llmrec.report.curves import adapting, training
 from llmrec.report.evidence import Evidence
 from llmrec.report.figures import COLOURS, INK, MARKERS, PAPER, Picture, bare, draw
 from llmrec.report.pairs import LINES, Pair, deciding, differences
 from llmrec.report.pareto import pareto
-from llmrec.report.reading import Rows
 from llmrec.report.slices import slices
 from llmrec.report.words import signed, table_title
 
-Curves = dict[str, list[tuple[float, float]]]
 Groups = list[tuple[str, list[Pair]]]
-NAMED = 6  # curves that a legend can tell apart
-STROKES = ("-", "--", ":", "-.")
 
 
 def who_wins(evidence: Evidence, table: str) -> Picture | None:
@@ -107,84 +101,11 @@ def _reach(groups: Groups) -> float:
     return max(max(abs(d.low), abs(d.high)) for _, found in groups for d in found) * 1.08 or 1.0
 
 
-def training(evidence: Evidence) -> Picture | None:
-    """Loss and quality while models were trained, one panel a question; None where no log says anything."""
-    tuned = {name: rows for name, rows in evidence.tuning.items() if rows}
-    panels: list[tuple[str, str, str, Curves, str]] = []
-
-    def panel(title: str, x: str, y: str, curves: Curves, kind: str) -> None:
-        curves = {name: points for name, points in curves.items() if points}
-        if curves:
-            panels.append((title, x, y, curves, kind))
-
-    built = {name: points(rows, "step", "loss") for name, rows in evidence.pretraining.items()}
-    panel("Language model, pre-training", "step", "loss", built, "untuned")
-    losses = {name: points(rows, "step", "loss") for name, rows in tuned.items()}
-    losses |= {f"{name}, validation": points(rows, "step", "eval_loss") for name, rows in tuned.items()}
-    panel("Preference tuning: loss", "step", "loss", losses, "language")
-    right = {name: points(rows, "step", "rewards/accuracies") for name, rows in tuned.items()}
-    right |= {f"{name}, validation": points(rows, "step", "eval_rewards/accuracies") for name, rows in tuned.items()}
-    panel("Preference tuning: chosen above rejected", "step", "share of pairs", right, "language")
-    quality = {
-        {"model": "ranks", "mining": "mines negatives"}.get(name, name): points(rows, "epoch", "ndcg@10")
-        for name, rows in evidence.fitting.items()
-    }
-    panel("Retriever: validation", "epoch", "NDCG@10", quality, "retriever")
-    if not panels:
-        return None
-
-    def fill(figure: Figure) -> None:
-        columns = min(2, len(panels))
-        grid = figure.subplots(math.ceil(len(panels) / columns), columns, squeeze=False)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
-        for axes, (title, x, y, curves, kind) in zip(grid.flat, panels, strict=False):
-            _curves(bare(axes, axis="y"), curves, COLOURS[kind])
-            axes.set(title=title, xlabel=x, ylabel=y)
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-
-    alt = "Training curves. " + " ".join(f"{title}: {_curves_said(curves, y)}" for title, _, y, curves, _ in panels)
-    return draw("training", alt, (7.6, 2.35 * math.ceil(len(panels) / min(2, len(panels)))), fill)
-
-
-def _curves(axes: Axes, curves: Curves, colour: str) -> None:
-    crowd = len(curves) > NAMED
-    for (name, curve), line in zip(curves.items(), cycle("-" if crowd else STROKES), strict=False):
-        marker = "o" if len(curve) < 12 and not crowd else ""
-        label = None if crowd else name or None
-        x, y = zip(*curve, strict=True)
-        look: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.4} if crowd else {}
-        axes.plot(x, y, line, marker=marker, markersize=3.5, color=colour, label=label, **look)
-    if crowd:
-        axes.text(0.99, 0.97, f"{len(curves)} curves", transform=axes.transAxes, ha="right", va="top", fontsize=8.5)
-    elif len(curves) > 1:
-        axes.legend()
-
-
-def _curves_said(curves: Curves, y: str) -> str:
-    """Where curves begin and end; of many, between what and what they end."""
-    if len(curves) > NAMED:
-        ends = [curve[-1][1] for curve in curves.values()]
-        return f"{len(curves)} curves end with {y} between {min(ends):.3g} and {max(ends):.3g}."
-    return " ".join(
-        f"{name + ' ' if name else ''}{y} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}."
-        for name, curve in curves.items()
-    )
-
-
-def points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:
-    """The (x, y) of every log line that has both as finite numbers."""
-
-    def number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-    return [(float(row[x]), float(row[y])) for row in rows if number(row.get(x)) and number(row.get(y))]
-
-
 def pictures(evidence: Evidence) -> dict[str, Picture]:
     """Every figure that the run has something to show in, by name."""
     makers: list[Callable[[], Picture | None]] = [
         lambda: training(evidence),
+        lambda: adapting(evidence),
         lambda: pareto(evidence),
         lambda: slots(evidence),
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,18 +21,29 @@ from llmrec.errors import DataFault, TrainingFault
 from llmrec.metrics import ndcg
 from llmrec.progress import note, track
 from llmrec.recipe.sections import Retriever as Section
+from llmrec.retriever.adaptive import Adapting
 from llmrec.retriever.batches import gaps
 from llmrec.retriever.checkpoint import Checkpoint, Epoch, clear, identity, restore, store, write_log
-from llmrec.retriever.losses import Loss, beyond, loss_of
+from llmrec.retriever.descent import NORM, decaying, lost
+from llmrec.retriever.losses import Loss, loss_of
 from llmrec.retriever.model import Retriever
-from llmrec.retriever.windows import Batch, Window, batch, bucketed, packed, prefixes, windows
+from llmrec.retriever.windows import (
+    Batch,
+    Window,
+    batch,
+    bucketed,
+    end_to_end,
+    packed,
+    prefixes,
+    side_by_side,
+    windows,
+)
 from llmrec.rng import rng_for, seed_for
 
 DEPTH = 10  # of the NDCG that decides when to stop
 VALID = 10_000  # validation queries at most; more would not change a decision
 WARMUP = 0.05  # of all steps
 FINAL = 0.05  # of the learning rate, where the cosine ends
-NORM = 1.0  # gradients longer than this are shortened to it
 
 
 class Asked(NamedTuple):
@@ -57,8 +69,9 @@ def fit(
 
     `times` are the moments of their items in seconds, for `time_scale`. `valid` holds contexts and their targets: after
     each epoch the whole catalogue is ranked for them, seen items left out, and the weights with the best NDCG@10 are
-    kept; without it, the last weights are. `words` say what is fitted. Raises DataFault when there is nothing to learn
-    from, TrainingFault when the loss is not finite.
+    kept; without it, the last weights are. With `section.adaptive`, batch and step set themselves (see
+    `retriever.adaptive`). `words` say what is fitted. Raises DataFault when there is nothing to learn from,
+    TrainingFault when the loss is not finite.
     """
     histories = [np.asarray(h, dtype=np.int64) for h in histories]
     if not any(len(h) for h in histories):
@@ -76,20 +89,29 @@ def fit(
         model = Retriever(n_items, section).to(device)
         counts = torch.from_numpy(np.bincount(np.concatenate(histories), minlength=n_items)).to(device)
         loss_fn = loss_of(section, counts)
-        optimizer = _optimizer(model, section)
+        adapting = None
+        if section.adaptive is not None:
+            rows = _rows(model, histories, rng_for(seed, "retriever", "order", 1))
+            adapting = Adapting(model, section.adaptive, samples=section.epochs * len(rows))
+        optimizer = _optimizer(model, section) if adapting is None else adapting.optimizer
         of = identity(section, [*histories, *(waits or [])], seed, n_items)
-        at = restore(out, model, optimizer, of) or Checkpoint()
+        at = restore(out, model, optimizer, of, adapting) or Checkpoint()
         for number in track(range(len(at.epochs) + 1, section.epochs + 1), words, telling=at.line):
             if at.since_best >= section.patience and valid is not None:
                 break
             began = time.monotonic()
             torch.manual_seed(seed_for(seed, "retriever", "dropout", number))
-            plan = _plan(model, histories, rng_for(seed, "retriever", "order", number))
-            batches = (batch(r, histories, waits, begin=model.begin, horizon=section.horizon) for r in plan)
-            loss = _epoch(model, optimizer, batches, len(plan), loss_fn, number)
+            made = partial(batch, histories=histories, gaps=waits, begin=model.begin, horizon=section.horizon)
+            rng = rng_for(seed, "retriever", "order", number)
+            if adapting is None:
+                plan = _plan(model, histories, rng)
+                loss = _epoch(model, optimizer, map(made, plan), len(plan), loss_fn, number)
+            else:
+                loss = adapting.epoch(_rows(model, histories, rng), made, loss_fn, number, rng)
             quality = validate(model, valid) if valid is not None else None
-            at.add(Epoch(number, loss, quality, time.monotonic() - began), model)
-            store(out, at, model, optimizer, of)
+            record = None if adapting is None else adapting.record()
+            at.add(Epoch(number, loss, quality, time.monotonic() - began, record), model)
+            store(out, at, model, optimizer, of, adapting)
             write_log(out, at.epochs)
         if at.epochs:
             note(f"{words}: done after {len(at.epochs)} epochs, {at.line()}")
@@ -126,8 +148,8 @@ def places(score: Callable[..., np.ndarray], asked: Asked, *, masked: bool = Tru
     return np.concatenate(above), np.concatenate(tied)
 
 
-def _plan(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[list[list[Window]]]:
-    """One epoch's batches, each a list of rows of windows, in an order drawn for it."""
+def _cut(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[Window]:
+    """One epoch's windows."""
     section, lengths = model.section, [len(h) for h in histories]
     if section.supervise == "prefixes":
         cut = prefixes(lengths, section.max_length)
@@ -135,9 +157,21 @@ def _plan(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Gene
         cut = windows(lengths, section.max_length, rng)
     if model.begin is None:
         cut = [window for window in cut if window.stop - window.start > 1]  # nothing predicts a first item
+    return cut
+
+
+def _plan(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[list[list[Window]]]:
+    """One epoch's batches, each a list of rows of windows, in an order drawn for it."""
+    section, cut = model.section, _cut(model, histories, rng)
     if section.rows == "packed":
         return list(packed(cut, section.batch_size, section.max_length, rng))
     return list(bucketed(cut, section.batch_size, rng))
+
+
+def _rows(model: Retriever, histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[list[Window]]:
+    """One epoch's rows, for batches of which none knows yet how large it will be."""
+    section, cut = model.section, _cut(model, histories, rng)
+    return end_to_end(cut, section.max_length, rng) if section.rows == "packed" else side_by_side(cut, rng)
 
 
 def _epoch(
@@ -148,13 +182,7 @@ def _epoch(
     section = model.section
     total, count = 0.0, 0
     for step, one in enumerate(batches):
-        asked = one.targets >= 0
-        vectors = model(one.codes.to(model.device), one.layout.to(model.device))[asked.to(model.device)]
-        targets, items = one.targets[asked].to(model.device), model.compared()
-        loss = loss_fn(vectors, items, targets, bias=model.item_bias)
-        if one.later:
-            later = [further[asked].to(model.device) for further in one.later]
-            loss = loss + beyond(vectors, items, targets, later, bias=model.item_bias)
+        loss, positions = lost(model, loss_fn, one)
         if not torch.isfinite(loss):
             raise TrainingFault(
                 f"retriever: the loss is {loss.item()} in epoch {number}, step {step + 1}. Lower "
@@ -167,7 +195,7 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = section.learning_rate * _share(done)
         optimizer.step()
-        total, count = total + loss.item() * len(vectors), count + len(vectors)
+        total, count = total + loss.item() * positions, count + positions
     return total / count
 
 
@@ -179,15 +207,8 @@ def _share(done: float) -> float:
 
 
 def _optimizer(model: Retriever, section: Section) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: no norm, no bias, and nothing that says how fast a state forgets."""
-    decayed: list[torch.Tensor] = []
-    spared: list[torch.Tensor] = []
-    for name, weight in model.named_parameters():
-        (spared if weight.dim() <= 1 or name.endswith("A_log") else decayed).append(weight)
-    groups = [
-        {"params": decayed, "weight_decay": section.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
+    """AdamW, of weights of which matrices decay."""
+    groups = decaying(model, section.weight_decay)
     return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, 0.98), fused=True)
 
 

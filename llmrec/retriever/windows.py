@@ -62,16 +62,20 @@ def prefixes(lengths: Sequence[int], longest: int) -> list[Window]:
     ]
 
 
-def bucketed(some: list[Window], size: int, rng: np.random.Generator) -> Iterator[list[list[Window]]]:
-    """Rows of one window each, `size` to a batch, windows of like length together, so that little is padding."""
+def side_by_side(some: list[Window], rng: np.random.Generator) -> list[list[Window]]:
+    """Rows of one window each, from short to long, but for a tenth."""
     lengths = np.array([w.stop - w.start for w in some])
     order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
-    for start in rng.permutation(np.arange(0, len(order), size)):
-        yield [[some[i]] for i in order[start : start + size]]
+    return [[some[i]] for i in order]
 
 
-def packed(some: list[Window], size: int, longest: int, rng: np.random.Generator) -> Iterator[list[list[Window]]]:
-    """Rows of at most `longest` + 1 positions, filled with windows in random order, `size` rows to a batch."""
+def bucketed(some: list[Window], size: int, rng: np.random.Generator) -> Iterator[list[list[Window]]]:
+    """Rows of one window each, `size` to a batch, windows of like length together, so that little is padding."""
+    yield from Growing(side_by_side(some, rng), size, rng)
+
+
+def end_to_end(some: list[Window], longest: int, rng: np.random.Generator) -> list[list[Window]]:
+    """Rows of at most `longest` + 1 positions, filled with windows in random order."""
     rows: list[list[Window]] = []
     room = 0
     for i in rng.permutation(len(some)):
@@ -81,8 +85,37 @@ def packed(some: list[Window], size: int, longest: int, rng: np.random.Generator
             room = longest + 1
         rows[-1].append(some[i])
         room -= length
+    return rows
+
+
+def packed(some: list[Window], size: int, longest: int, rng: np.random.Generator) -> Iterator[list[list[Window]]]:
+    """Such rows, `size` to a batch."""
+    rows = end_to_end(some, longest, rng)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
+
+
+class Growing:
+    """Rows dealt into batches of `size`, neighbours together, the batches in random order; `size` may grow in between.
+
+    What is left is then dealt anew: each row comes once, whatever happens. While `size` stays, rows that stand side by
+    side come as in `bucketed`.
+    """
+
+    def __init__(self, rows: list[list[Window]], size: int, rng: np.random.Generator) -> None:
+        self.rows, self.size, self._rng = rows, size, rng
+
+    def __iter__(self) -> Iterator[list[list[Window]]]:
+        left = self.rows
+        while left:
+            size, before = self.size, left
+            starts = self._rng.permutation(np.arange(0, len(before), size)).tolist()
+            left = []
+            for done, start in enumerate(starts, start=1):
+                yield before[start : start + size]
+                if self.size != size:
+                    left = [row for kept in sorted(starts[done:]) for row in before[kept : kept + size]]
+                    break
 
 
 def batch(

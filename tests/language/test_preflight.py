@@ -55,6 +55,15 @@ def test_checkpointing_keeps_less() -> None:
     assert kept[1] < 0.15 * kept[0]
 
 
+def test_a_batch_that_adapts_holds_gradients_against_each_other() -> None:
+    plain, steps, grows = (
+        estimate(recipe(train={"adaptive": own}), GEMMA, 800, 60).adapter
+        for own in (None, {"step": "dowg"}, {"batch": "norm"})
+    )
+    assert plain == steps
+    assert grows == pytest.approx(plain * 13 / 4)
+
+
 def test_a_near_thing_is_noted(
     pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

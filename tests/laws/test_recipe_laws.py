@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -13,13 +13,27 @@ from hypothesis import strategies as st
 from llmrec.errors import RecipeFault
 from llmrec.recipe.loader import dump_recipe, load_recipe
 from llmrec.recipe.presets import PRESETS
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import Adaptive, Recipe
 
 NAMES = st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,20}\Z")
 # Text that a file can hold: no lone surrogates.
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 RATES = st.floats(min_value=1e-12, max_value=1e3)
 
+# Nothing here stands beside `optim` or a schedule, which are faults next to it (tests/recipe/test_adaptive.py).
+ADAPTIVE = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "batch": st.none() | st.sampled_from(list(get_args(get_args(Adaptive.model_fields["batch"].annotation)[0]))),
+        "step": st.sampled_from(list(get_args(Adaptive.model_fields["step"].annotation))),
+        "scale": st.none() | RATES | RATES.map(str),
+        "threshold": st.none() | RATES,
+        "most": st.none() | st.integers(100, 10_000),
+        "patience": st.integers(1, 9),
+        "smoothing": st.floats(0, 0.999),
+        "schedule": st.sampled_from([None, "constant"]),
+    },
+)
 TRAIN = st.fixed_dictionaries(
     {},
     optional={
@@ -27,8 +41,9 @@ TRAIN = st.fixed_dictionaries(
         "num_train_epochs": st.integers(1, 5) | st.floats(0.1, 3),
         "bf16": st.none() | st.booleans(),
         "eval_strategy": st.sampled_from(["no", "steps", "epoch"]),
+        "adaptive": ADAPTIVE,
         "report_to": st.none() | WORDS | st.lists(WORDS, max_size=3),
-        "lr_scheduler_kwargs": st.dictionaries(WORDS, st.floats(0, 1) | st.booleans() | WORDS, max_size=3),
+        "fsdp_config": st.dictionaries(WORDS, st.floats(0, 1) | st.booleans() | WORDS, max_size=3),
     },
 )
 LORA = st.fixed_dictionaries(
@@ -56,6 +71,7 @@ RECIPES = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32 - 1),
         "protocol": st.none() | st.sampled_from(list(PRESETS)),
         "split": st.fixed_dictionaries({}, optional={"quantile": st.floats(0.01, 0.99)}),
+        "retriever": st.fixed_dictionaries({"adaptive": ADAPTIVE}),
         "pairs": st.fixed_dictionaries({"from": st.just({"uniform": 0.1, "popular": 3})}),
         "objective": st.none() | st.fixed_dictionaries({}, optional={"beta": st.floats(0, 10)}),
         "train": TRAIN,

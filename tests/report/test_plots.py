@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
+from llmrec.report.curves import adapting, points, training
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.figures import draw
-from llmrec.report.plots import pictures, points, training, who_wins
+from llmrec.report.plots import pictures, who_wins
 from llmrec.report.slices import slices
 
 
@@ -87,6 +88,40 @@ def test_many_training_runs_are_drawn_without_a_legend_of_all(evidence: Evidence
     assert "40 curves" in many.svg  # losses, on training and on validation pairs
     assert "orpo-s7" not in many.svg
     assert len(many.alt) < 1000
+
+
+def test_batch_and_noise_scale_are_drawn_where_they_set_themselves(evidence: Evidence):
+    assert adapting(evidence) is None
+    grown = [
+        {"step": n, "loss": 1.0, "samples": 8 * 2**n, "batch": 8 * 2 ** (n // 3), "noise_scale": 70.0 + n}
+        for n in range(1, 9)
+    ]
+    grown += [{"step": 4, "eval_ndcg": 0.5, "samples": 128, "elapsed": 3.5}, {"step": 8, "eval_ndcg": 0.7}]
+    both = adapting(
+        replace(
+            evidence,
+            tuning={"fixed": evidence.tuning["orpo"], "grown": grown},
+            fitting={
+                "model": [{"epoch": e, "ndcg@10": e / 9, "seconds": 2.0, "samples": 90 * e, "batch": 16 * e,
+                           "noise_scale": None} for e in (1, 2)],
+                "mining": [{"epoch": e, "ndcg@10": e / 8, "seconds": 3.0} for e in (1, 2)],
+            },
+        )
+    )  # fmt: skip
+    assert both is not None
+    assert "grown, batch pairs from 8 to 32. grown, noise scale pairs from 71 to 78." in both.alt
+    assert "Preference tuning: validation: grown NDCG in a pair from 0.5 to 0.5." in both.alt
+    assert "ranks, batch rows from 16 to 32." in both.alt
+    assert both.alt.count("mines negatives NDCG@10") == 1  # by seconds; it does not say how many rows it had seen
+    assert ">seconds<" in both.svg
+    assert "mathdefault" not in both.svg
+
+
+def test_seconds_of_the_retriever_add_up(evidence: Evidence):
+    rows = [{"epoch": e, "ndcg@10": 0.1 * e, "seconds": 2.5, "samples": 10 * e, "batch": 4} for e in (1, 2, 3, 4)]
+    picture = adapting(replace(evidence, tuning={}, fitting={"model": rows}))
+    assert picture is not None
+    assert ">10<" in picture.svg
 
 
 def test_ten_groups_have_a_line_of_the_figure_to_themselves(full: Path):

@@ -1,0 +1,1 @@
+"""Batch and step size that set themselves: statistics, controllers, optimisers. Plain torch, used by both sides."""
