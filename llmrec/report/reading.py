@@ -23,7 +23,7 @@ def read_json(path: Path) -> Json:
         return {}
     except (ValueError, OSError) as fault:
         raise RunFault(f"{path}: cannot be read ({fault}). Run its stage again.") from None
-    return _mapping(content, path)
+    return _checked(content, path)
 
 
 def read_yaml(path: Path) -> Json:
@@ -34,7 +34,7 @@ def read_yaml(path: Path) -> Json:
         return {}
     except (yaml.YAMLError, ValueError, OSError) as fault:
         raise RunFault(f"{path}: cannot be read ({' '.join(str(fault).split())}). Run `llmrec run` again.") from None
-    return _mapping(content, path)
+    return _checked(content, path)
 
 
 def height(path: Path) -> int | None:
@@ -60,7 +60,12 @@ def read_log(path: Path) -> Rows:
     return rows
 
 
-def _mapping(content: Any, path: Path) -> Json:
+def mapping(content: Any) -> Json:
+    """A part of a file, where it is a mapping; else nothing, since parts may be missing."""
+    return content if isinstance(content, dict) else {}
+
+
+def _checked(content: Any, path: Path) -> Json:
     if not isinstance(content, dict):
         raise RunFault(f"{path}: holds {type(content).__name__}, and a mapping was expected. Run its stage again.")
     return content
