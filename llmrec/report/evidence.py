@@ -14,7 +14,7 @@ from typing import Any, Literal
 from llmrec.errors import RunFault
 from llmrec.evaluate.cost import cost
 from llmrec.evaluate.sentences import FLOORS
-from llmrec.report.reading import Json, Rows, height, read_json, read_log, read_yaml
+from llmrec.report.reading import Json, Rows, height, mapping, read_json, read_log, read_yaml
 
 Kind = Literal["floor", "retriever", "language", "fused", "other"]
 STAGES = ("prepare", "candidates", "retrieve", "pretrain", "pairs", "train", "rankings", "evaluate", "report")
@@ -59,6 +59,13 @@ class Evidence:
         found: dict[str, Json] = self.metrics.get("tables", {})
         order = ("catalogue", "uniform")
         return {n: found[n] for n in sorted(found, key=lambda n: (order.index(n) if n in order else len(order), n))}
+
+    @property
+    def seen(self) -> str | None:
+        """What a ranking of the catalogue does with what the user has touched: `masked` or `ranked` (the recipe's
+        `evaluate.seen`); None where nobody knows."""
+        said = mapping(self.recipe.get("evaluate")).get("seen", "masked" if self.recipe else None)
+        return said if said in ("masked", "ranked") else None
 
     @property
     def arms(self) -> list[str]:
@@ -175,7 +182,7 @@ def read_evidence(run: Path) -> Evidence:
 def judged(metrics: Json, comparisons: Json, *, run: Path = Path(), **known: Any) -> Evidence:
     """Evidence of rankings that no run folder holds: their metrics and comparisons, and what else is `known`."""
     nothing: Json = {
-        "recipe": {"arms": {}},
+        "recipe": {"arms": {}, "evaluate": {"seen": None}},
         "manifest": {},
         "data": {},
         "items": None,

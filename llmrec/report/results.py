@@ -54,7 +54,7 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
     return Result(
         name=table,
         title=heading,
-        note=table_note(table, facts),
+        note=table_note(evidence, table),
         asked=f"{asked:,} queries of {users:,} users" if asked != users else f"{users:,} users, one query each",
         table=_measured(
             evidence, table, columns, f"results-{table}", f"Every ranker: {heading[0].lower()}{heading[1:]}"

@@ -80,8 +80,15 @@ def several(
         "tables": {table: one.said for table, one in weighed.items()},
         "verdict": _verdict(weighed, primary, list(arms), untuned),
     }
+    seen = {str(section.get("seen", "masked")) for section in sections.values()}
     known: dict[str, Any] = {
-        "recipe": {"arms": arms, "split": {"method": first.method}, "seed": first.seed, "seeds": 0},
+        "recipe": {
+            "arms": arms,
+            "split": {"method": first.method},
+            "evaluate": {"seen": seen.pop() if len(seen) == 1 else None},
+            "seed": first.seed,
+            "seeds": 0,
+        },
         "items": first.larder.n_items,
         "findings": [*(finding for member in members for finding in _findings(member)), *apart],
         "audited": all((member.folder / "evaluate" / "audit.json").is_file() for member in members),

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrec.report.evidence import Evidence, read_evidence
+from llmrec.report.evidence import Evidence, judged, read_evidence
 from llmrec.report.results import Result, results
 
 
@@ -39,6 +39,27 @@ def test_recall_of_a_two_stage_set_is_no_matter_of_course(evidence: Evidence, un
     metrics = {**evidence.metrics, "tables": {"two_stage": facts}}
     (result,) = results(replace(evidence, metrics=metrics, comparisons={}))
     assert "HR@20" in result.table.columns
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({}, "Every item that the user has not yet touched is ranked."),
+        ({"seen": "masked"}, "Every item that the user has not yet touched is ranked."),
+        ({"seen": "ranked"}, "Every item is ranked, those that the user has already touched among them."),
+        ({"seen": None}, "is not known"),
+    ],
+)
+def test_what_became_of_items_already_touched_is_said_as_far_as_it_is_known(
+    evidence: Evidence, section: dict[str, str | None], words: str
+):
+    result = results(replace(evidence, recipe={**evidence.recipe, "evaluate": section}))[0]
+    assert (result.name, words in result.note) == ("catalogue", True)
+
+
+def test_of_rankings_that_came_from_anywhere_nobody_knows_what_was_left_out(evidence: Evidence):
+    strange = judged({"tables": {"catalogue": evidence.tables["catalogue"]}}, {})
+    assert "is not known" in results(strange)[0].note
 
 
 def test_the_best_of_a_column_and_the_best_floor_are_marked(uniform: Result):

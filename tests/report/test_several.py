@@ -137,6 +137,15 @@ def test_runs_that_decide_by_different_metrics_need_one(pair: list[Path]):
     assert several(pair, primary="hit@1", bootstrap=50)[0].primary == "hit@1"
 
 
+def test_items_already_touched_are_spoken_of_only_where_all_runs_agree(pair: list[Path]):
+    def seen(*sections: str) -> str | None:
+        for run, section in zip(pair, sections, strict=True):
+            (run / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "evaluate": {"seen": section}}))
+        return several(pair, bootstrap=50)[0].seen
+
+    assert [seen("ranked", "ranked"), seen("masked", "ranked")] == ["ranked", None]
+
+
 def test_a_run_that_is_given_twice_is_refused(pair: list[Path]):
     with pytest.raises(RankingFault, match="is given twice"):
         several([pair[0], pair[0]])
