@@ -98,7 +98,7 @@ def _say(
 
     from rich.console import Console
 
-    from llmrec.report.pairs import deciding
+    from llmrec.report import comparisons
     from llmrec.report.report import sentences, write_page
 
     written = write_page(evidence, page, name=name) if page else None
@@ -113,8 +113,8 @@ def _say(
     console = Console()
     for table, one in weighed.items():
         console.print(_table(one, evidence.primary))
-        for pair in deciding(evidence, table):
-            console.print(f"* {pair.sentence}", highlight=False, markup=False)
+        for sentence in comparisons.sentences(evidence, table):
+            console.print(f"* {sentence}", highlight=False, markup=False)
     if many:
         console.print()
         for sentence in sentences(evidence):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec.evaluate.sentences import title
+from llmrec.report.comparisons import listed, sentences, sides
 from llmrec.report.evidence import Evidence
 from llmrec.report.matrix import Matrix, matrix
-from llmrec.report.pairs import deciding, listed, sides
 from llmrec.report.slices import slices_table
 from llmrec.report.tables import Cell, Row, Table, filled, interval, number
 from llmrec.report.words import LISTS, decimal, table_note, table_title
@@ -67,7 +67,7 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
         sides=sides(evidence, table),
         lists=_lists(evidence, table, facts),
         slices=slices_table(evidence, table),
-        sentences=[pair.sentence for pair in deciding(evidence, table, few=0) if pair.sentence],
+        sentences=sentences(evidence, table, few=0),
     )
 
 
