@@ -93,7 +93,7 @@ def several(
         "findings": [*(finding for member in members for finding in _findings(member)), *apart],
         "audited": all((member.folder / "evaluate" / "audit.json").is_file() for member in members),
         "cost": _cost(members, names),
-        "manifest": {member.name: str(member.folder) for member in members},
+        "manifest": {f"run {member.name}": _fingerprint(member.folder) for member in members},
     }
     return judged(metrics, said, **known), weighed
 
@@ -209,6 +209,11 @@ def _cost(members: list[Member], names: Names) -> dict[str, Any]:
                 name = names[member.name][own] + folder.removeprefix(own)
                 rankers.setdefault(name, {**facts, "peak_rss_gb": peaks.get(f"rankings/{folder}")})
     return {"stages": stages, "rankers": rankers}
+
+
+def _fingerprint(run: Path) -> str:
+    """What the evaluation of a run depended on, and so all of the run, as the run's own page prints it."""
+    return str(read_json(run / "evaluate" / "stage.json").get("fingerprint", "no fingerprint"))[:16]
 
 
 def _findings(member: Member) -> list[dict[str, Any]]:

@@ -191,6 +191,16 @@ def test_the_page_has_results_slices_cost_and_audit_and_is_the_same_every_time(p
     assert len(results(evidence)) == 2
 
 
+def test_the_page_names_runs_by_name_and_fingerprint_and_tells_nobody_where_they_lie(pair: list[Path], tmp_path: Path):
+    (pair[1] / "evaluate" / "stage.json").write_text(
+        json.dumps({"stage": "evaluate", "fingerprint": "0123456789abcdef"})
+    )
+    evidence, _ = several(pair, bootstrap=50)
+    html = write_page(evidence, tmp_path / "x.html", name="one and two").read_text()
+    assert str(tmp_path) not in html
+    assert evidence.manifest == {"run one": "no fingerprint", "run two": "0123456789abcdef"}
+
+
 def test_a_two_stage_set_of_several_runs_has_its_ceiling(full: Path, tmp_path: Path):
     runs = [Path(shutil.copytree(full, tmp_path / name)) for name in ("one", "two")]
     evidence, _ = several(runs, bootstrap=50)
