@@ -6,7 +6,7 @@ cannot be read is a RunFault, with one exception: a log's last line may be half-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,9 +97,7 @@ class Evidence:
 
     def arm(self, ranker: str) -> str:
         """The arm (or `fused`) that a ranker's folder is a seed of, else the folder's name itself."""
-        stem, _, seed = ranker.rpartition("-s")
-        several = stem in self.arms or stem.rpartition("/")[2] == "fused"
-        return stem if ranker not in self.arms and several and seed.isdecimal() else ranker
+        return seed_of(ranker, self.arms)[0]
 
     @property
     def folders(self) -> dict[str, list[str]]:
@@ -146,8 +144,21 @@ class Evidence:
         return [r for i, r in enumerate(picks) if r is not None and r not in picks[:i]]
 
     def _place(self, ranker: str) -> tuple[int, int]:
-        seed = ranker.rpartition("-s")[2]
-        return self.arms.index(self.arm(ranker)), int(seed) if seed.isdecimal() else 0
+        arm, seed = seed_of(ranker, self.arms)
+        return self.arms.index(arm), seed or 0
+
+
+def seed_of(folder: str, arms: Collection[str]) -> tuple[str, int | None]:
+    """The ranker that a folder `<ranker>-s<seed>` belongs to, and the seed; whoever is no arm (or `fused`) has none.
+
+    Of several runs a folder is `run/<ranker>-s<seed>`.
+
+    >>> seed_of("orpo-s7", ["orpo"]), seed_of("one/fused-s8", []), seed_of("theirs-s7", ["orpo"])
+    (('orpo', 7), ('one/fused', 8), ('theirs-s7', None))
+    """
+    stem, _, seed = folder.rpartition("-s")
+    known = stem in arms or stem.rpartition("/")[2] == "fused"
+    return (stem, int(seed)) if known and seed.isdecimal() and folder not in arms else (folder, None)
 
 
 def read_evidence(run: Path) -> Evidence:

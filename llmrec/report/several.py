@@ -15,7 +15,7 @@ from llmrec.evaluate.cost import cost
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import Weighed, weigh
-from llmrec.report.evidence import Evidence, judged
+from llmrec.report.evidence import Evidence, judged, seed_of
 from llmrec.report.joined import Member, Tables, read_members, renamed, same_ranking
 from llmrec.report.reading import read_json, read_yaml
 
@@ -204,8 +204,8 @@ def _cost(members: list[Member], names: Names) -> dict[str, Any]:
         peaks = {str(stage.get("stage")): stage.get("peak_rss_gb") for stage in found["stages"]}
         stages += [{**stage, "stage": f"{member.name}: {stage.get('stage', '')}"} for stage in found["stages"]]
         for folder, facts in found["rankers"].items():
-            own = next((r for r in names[member.name] if folder == r or folder.startswith(f"{r}-s")), None)
-            if own is not None:
+            own, _ = seed_of(folder, names[member.name])
+            if own in names[member.name]:
                 name = names[member.name][own] + folder.removeprefix(own)
                 rankers.setdefault(name, {**facts, "peak_rss_gb": peaks.get(f"rankings/{folder}")})
     return {"stages": stages, "rankers": rankers}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from llmrec.report.evidence import Evidence, read_evidence
-from llmrec.report.matrix import HEADS, matrix
 from llmrec.errors import RunFault
 from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.sentences import OUTCOMES
 from llmrec.report.comparisons import FEW, compared, deciding, differences, listed, sentences, sides, sure, words
+from llmrec.report.evidence import Evidence, read_evidence
+from llmrec.report.matrix import HEADS, matrix
 
 
 def against(a: str, b: str, **said: Any) -> dict[str, Any]:

@@ -201,6 +201,14 @@ def test_the_page_names_runs_by_name_and_fingerprint_and_tells_nobody_where_they
     assert evidence.manifest == {"run one": "no fingerprint", "run two": "0123456789abcdef"}
 
 
+def test_seeds_of_runs_keep_their_run(pair: list[Path]):
+    for run in pair:
+        (run / "rankings" / "orpo").rename(run / "rankings" / "orpo-s7")
+    evidence, _ = several(pair, bootstrap=50)
+    assert {"one/orpo-s7", "two/orpo-s7"} < set(evidence.cost["rankers"])
+    assert evidence.folders["two/orpo"] == ["two/orpo-s7"]
+
+
 def test_a_two_stage_set_of_several_runs_has_its_ceiling(full: Path, tmp_path: Path):
     runs = [Path(shutil.copytree(full, tmp_path / name)) for name in ("one", "two")]
     evidence, _ = several(runs, bootstrap=50)
