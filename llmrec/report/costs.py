@@ -102,7 +102,8 @@ def rankers(evidence: Evidence) -> Table | None:
             number(max(peaks, default=None), "{:.1f} GB".format),
             number(_mean(facts, "parameters"), size),
         ]
-        tags = [f"{len(seeds)} seeds"] if len(seeds) > 1 else []
+        tags = ["control"] if ranker in evidence.controls else []
+        tags += [f"{len(seeds)} seeds"] if len(seeds) > 1 else []
         rows.append(Row(ranker, cells, evidence.look(ranker), tags))
     columns = [SPEED, PER_1000, P50, P99, BEST, TOKENS, BYTES_OF_MODEL, MEMORY, PARAMETERS]
     notes = list(NOTES.items())

@@ -16,6 +16,7 @@ from llmrec.evaluate.cost import cost
 from llmrec.evaluate.sentences import FLOORS
 from llmrec.report.reading import Json, Rows, height, mapping, read_json, read_log, read_yaml
 
+CONTROL = "shuffled_titles"
 Kind = Literal["floor", "retriever", "language", "fused", "other"]
 STAGES = ("prepare", "candidates", "retrieve", "pretrain", "pairs", "train", "rankings", "evaluate", "report")
 
@@ -98,6 +99,12 @@ class Evidence:
     def arm(self, ranker: str) -> str:
         """The arm (or `fused`) that a ranker's folder is a seed of, else the folder's name itself."""
         return seed_of(ranker, self.arms)[0]
+
+    @property
+    def controls(self) -> list[str]:
+        """Rankers that are there to be held against: the last language arm after titles were dealt anew."""
+        found = {ranker: None for facts in self.tables.values() for ranker in facts.get("rankers", {})}
+        return [ranker for ranker in found if ranker.rpartition("/")[2] == CONTROL]
 
     @property
     def folders(self) -> dict[str, list[str]]:

@@ -103,6 +103,8 @@ def _measured(evidence: Evidence, table: str, metrics: list[str], name: str, cap
         tags = ["best floor"] if ranker == floor else []
         if ranker in evidence.untuned:
             tags.append("not tuned")
+        if ranker in evidence.controls:
+            tags.append("control")
         trained = facts.get("seeds", {}).get(ranker, 1)
         if trained > 1:
             tags.append(f"{trained} seeds")

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from llmrec.report.costs import rankers as costs
 from llmrec.report.evidence import Evidence, judged, read_evidence
 from llmrec.report.results import Result, results
 
@@ -67,6 +68,21 @@ def test_the_best_of_a_column_and_the_best_floor_are_marked(uniform: Result):
     assert "best floor" in rows["transitions"].tags
     assert [row.name for row in uniform.table.rows if row.cells[0].best] == ["transitions"]
     assert "not tuned" in rows["before"].tags
+
+
+@pytest.mark.parametrize("name", ["shuffled_titles", "one/shuffled_titles"])
+def test_the_arm_whose_titles_were_dealt_anew_is_a_control(evidence: Evidence, name: str):
+    facts = evidence.tables["catalogue"]
+    with_it = {**facts["rankers"], name: facts["rankers"]["before"]}
+    strange = replace(
+        evidence,
+        metrics={**evidence.metrics, "tables": {"catalogue": {**facts, "rankers": with_it}}},
+        cost={"stages": [], "rankers": {name: {"users_per_second": 5.0}, "orpo": {"users_per_second": 5.0}}},
+    )
+    (result,), cost = results(strange), costs(strange)
+    assert cost is not None
+    for table in (result.table, cost):
+        assert [row.name for row in table.rows if "control" in row.tags] == [name]
 
 
 def test_equal_rankers_are_best_together(evidence: Evidence):
