@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from llmrec.errors import RunFault
 from llmrec.evaluate.cost import cost
+from llmrec.evaluate.reading import Json, read_json, read_yaml
 from llmrec.evaluate.sentences import FLOORS
-from llmrec.report.reading import Json, Rows, height, mapping, read_json, read_log, read_yaml
+from llmrec.report.reading import Rows, height, mapping, read_log
 
 CONTROL = "shuffled_titles"
 Kind = Literal["floor", "retriever", "language", "fused", "other"]

@@ -12,12 +12,12 @@ from llmrec.columns import ITEM, ITEMS, QUERY
 from llmrec.errors import RankingFault
 from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
 from llmrec.evaluate.cost import cost
+from llmrec.evaluate.reading import read_json, read_yaml
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import Weighed, weigh
 from llmrec.report.evidence import Evidence, judged, seed_of
 from llmrec.report.joined import Member, Tables, read_members, renamed, same_ranking
-from llmrec.report.reading import read_json, read_yaml
 
 ORDER = ("catalogue", "uniform")
 PRIMARY = "ndcg@10"

@@ -101,3 +101,11 @@ def test_cost_is_taken_from_the_evaluation_where_stages_left_no_record(run: Path
     kept = {"stages": [{"stage": "train", "seconds": 5}], "rankers": {}}
     (run / "evaluate" / "cost.json").write_text(json.dumps(kept))
     assert read_evidence(run).cost == kept
+
+
+@pytest.mark.parametrize("name", ["evaluate/metrics.json", "rankings/orpo/summary.json", "prepare/stage.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "\udcff"])
+def test_every_file_of_a_stage_that_cannot_be_read_has_the_same_remedy(run: Path, name: str, content: str):
+    (run / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunFault, match=rf"{name}: .* Remove the file to run its stage again\.$"):
+        read_evidence(run)
