@@ -149,6 +149,7 @@ def measured_in_full(run: Path) -> Path:
                 "rank_by": "mean" if name == "orpo" else "sum",
                 "validation": {"ndcg@10 by sum": 0.71, "ndcg@10 by mean": 0.74, "ndcg@10 by ghost_free": 0.7},
                 "slots": {"orders": 2, **liked.summary()},
+                "search": {"rule": "sum"},
             }
         _write(path, facts)
         _write(
