@@ -79,7 +79,7 @@ def slots(evidence: Evidence) -> Picture | None:
     alt = "Which slot each ranker likes, whatever stands in it. " + " ".join(
         f"{ranker}: {', '.join(decimal(float(share)) for share in facts['share'])}." for ranker, facts in shown.items()
     )
-    return draw("slots", alt, (7.6, 0.4 + 1.9 * lines), fill)
+    return draw("slots", alt, (7.6, 0.4 + 2.1 * lines), fill)
 
 
 def _told(ranker: str, facts: dict[str, Any]) -> str:
@@ -87,4 +87,4 @@ def _told(ranker: str, facts: dict[str, Any]) -> str:
     spread, orders = facts.get("spread"), facts.get("orders")
     said = [f"spread {decimal(float(spread))}"] if isinstance(spread, int | float) else []
     said += [f"{orders} orders"] if isinstance(orders, int) and orders > 1 else []
-    return f"{ranker}: {', '.join(said)}" if said else ranker
+    return "\n".join([ranker, *([", ".join(said)] if said else [])])

@@ -64,7 +64,7 @@ def matrix(evidence: Evidence, table: str) -> Matrix | None:
         [(name, evidence.look(name)) for name in order],
         [[met.get((row, column)) for column in order] for row in order],
         json.dumps(HEADS),
-        [(outcome, sign, OUTCOMES[outcome]) for outcome, sign in SIGNS.items()],
+        [(outcome, sign, f"{OUTCOMES[outcome]} the other") for outcome, sign in SIGNS.items()],
     )
 
 
