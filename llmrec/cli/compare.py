@@ -100,7 +100,7 @@ def _say(
     from rich.console import Console
 
     from llmrec.progress import plain
-    from llmrec.report.pairs import deciding
+    from llmrec.report import comparisons
     from llmrec.report.report import sentences
 
     if as_json:
@@ -116,8 +116,8 @@ def _say(
     console = Console()
     for table, one in weighed.items():
         console.print(_table(one, evidence.primary))
-        for pair in deciding(evidence, table):
-            console.print(f"* {plain(pair.sentence)}", highlight=False, markup=False)
+        for sentence in comparisons.sentences(evidence, table):
+            console.print(f"* {plain(sentence)}", highlight=False, markup=False)
     if many:
         console.print()
         for sentence in sentences(evidence):

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from llmrec.report.evidence import Evidence
 from llmrec.report.figures import COLOURS, INK, Picture, bare, draw
+from llmrec.report.reading import mapping
 from llmrec.report.tables import Cell, Row, Table, number
 from llmrec.report.words import decimal
 
@@ -26,7 +27,7 @@ def rules(evidence: Evidence) -> Table | None:
     chosen: dict[str, Counter[str]] = {}
     for ranker in evidence.folders:
         for facts in evidence.summaries(ranker):
-            for name, value in _mapping(facts.get("validation")).items():
+            for name, value in mapping(facts.get("validation")).items():
                 if BY in name and isinstance(value, int | float):
                     tried.setdefault(ranker, {}).setdefault(name, []).append(float(value))
                     chosen.setdefault(ranker, Counter())
@@ -49,10 +50,13 @@ def rules(evidence: Evidence) -> Table | None:
 
 
 def slots(evidence: Evidence) -> Picture | None:
-    """How much each slot of a lettered list is chosen, whatever stands there; None where nobody measured it."""
+    """The mean probability of each slot of a lettered list, whatever stands there; None where nobody measured it.
+
+    `slots` of a summary is what `llmrec.rank.letters.Slots.summary` says, and the number of orders.
+    """
     found: dict[str, dict[str, Any]] = {}
     for ranker in evidence.folders:
-        facts = next((f["slots"] for f in evidence.summaries(ranker) if _mapping(f.get("slots")).get("by_slot")), None)
+        facts = next((f["slots"] for f in evidence.summaries(ranker) if mapping(f.get("slots")).get("share")), None)
         if facts:
             found[ranker] = facts
     shown = dict(list(found.items())[:PANELS])
@@ -66,23 +70,21 @@ def slots(evidence: Evidence) -> Picture | None:
         for axes in grid.flat[len(shown) :]:
             axes.set_visible(False)
         for axes, (ranker, facts) in zip(grid.flat, shown.items(), strict=False):
-            shares = [float(share) for share in facts["by_slot"]]
+            shares = [float(share) for share in facts["share"]]
             bare(axes, axis="y").bar(range(1, len(shares) + 1), shares, color=COLOURS[evidence.look(ranker)], width=0.7)
             axes.axhline(1 / len(shares), color=INK, linewidth=1, linestyle="--")
             axes.set(title=_told(ranker, facts), xlabel="slot")
-        grid[0][0].set_ylabel("share")
+        grid[0][0].set_ylabel("mean probability")
 
     alt = "Which slot each ranker likes, whatever stands in it. " + " ".join(
-        f"{ranker}: {', '.join(decimal(float(share)) for share in facts['by_slot'])}."
-        for ranker, facts in shown.items()
+        f"{ranker}: {', '.join(decimal(float(share)) for share in facts['share'])}." for ranker, facts in shown.items()
     )
-    return draw("slots", alt, (7.6, 0.4 + 1.9 * lines), fill)
+    return draw("slots", alt, (7.6, 0.4 + 2.1 * lines), fill)
 
 
 def _told(ranker: str, facts: dict[str, Any]) -> str:
-    spread = facts.get("spread")
-    return ranker if not isinstance(spread, int | float) else f"{ranker}: spread {decimal(float(spread))}"
-
-
-def _mapping(content: Any) -> dict[str, Any]:
-    return content if isinstance(content, dict) else {}
+    """What stands over a panel: who, how uneven, and, of lists that were read more than once, in how many orders."""
+    spread, orders = facts.get("spread"), facts.get("orders")
+    said = [f"spread {decimal(float(spread))}"] if isinstance(spread, int | float) else []
+    said += [f"{orders} orders"] if isinstance(orders, int) and orders > 1 else []
+    return "\n".join([ranker, *([", ".join(said)] if said else [])])

@@ -27,7 +27,7 @@ def base_of(evidence: Evidence, arm: str) -> str | None:
     None where the recipe pre-trained the base itself.
     """
     arms = evidence.recipe.get("arms") or {}
-    own = arms.get(arm) or arms.get(arm.rpartition("-s")[0]) or {}
+    own = arms.get(evidence.arm(arm)) or {}
     model = {**(evidence.recipe.get("model") or {}), **(own.get("model") or {})}
     name = model.get("name")
     if not name:
@@ -99,7 +99,7 @@ def eval_results(evidence: Evidence, arm: str, dataset: str) -> list[dict[str, A
 
 def _measured(evidence: Evidence, arm: str) -> dict[str, dict[str, Any]]:
     """Candidate set -> what the arm reached; an arm with several seeds stands under its own name."""
-    names = (arm, arm.rpartition("-s")[0])
+    names = (arm, evidence.arm(arm))
     tables = {table: facts["rankers"] for table, facts in evidence.tables.items()}
     return {table: next(r[n] for n in names if n in r) for table, r in tables.items() if any(n in r for n in names)}
 

@@ -22,8 +22,9 @@ SPEED, PER_1000, P50, P99, BEST, TOKENS = (
 )
 MEMORY, BYTES_OF_MODEL, PARAMETERS = "peak memory", "model size", "parameters"
 NOTES = {
-    SPEED: "users answered a second when the run ranked its test queries, candidates of every table included",
-    PER_1000: "catalogue alone, in the best batch, where that was measured",
+    SPEED: "users answered a second when the run ranked its test queries, by language models with every table's "
+    "candidates",
+    PER_1000: "from a query to the first k of the catalogue, in the best batch where that was measured",
     P50: "the time that half of all single requests (batch 1) stayed below",
     P99: "the time that 99 of 100 single requests stayed below",
     BEST: "users a second at the batch size that was fastest, and that size",
@@ -102,10 +103,11 @@ def rankers(evidence: Evidence) -> Table | None:
             number(max(peaks, default=None), "{:.1f} GB".format),
             number(_mean(facts, "parameters"), size),
         ]
-        tags = [f"{len(seeds)} seeds"] if len(seeds) > 1 else []
+        tags = ["control"] if ranker in evidence.controls else []
+        tags += [f"{len(seeds)} seeds"] if len(seeds) > 1 else []
         rows.append(Row(ranker, cells, evidence.look(ranker), tags))
     columns = [SPEED, PER_1000, P50, P99, BEST, TOKENS, BYTES_OF_MODEL, MEMORY, PARAMETERS]
-    notes = list(NOTES.items())
+    notes = [(column, note + (_otherwise(evidence) if column == PER_1000 else "")) for column, note in NOTES.items()]
     return filled(Table("cost", "What it costs to ask each ranker", "ranker", columns, rows, notes=notes))
 
 
@@ -115,17 +117,50 @@ def per_thousand(facts: list[dict[str, Any]]) -> float | None:
     return 1000 / rate if rate else None
 
 
+def timed(evidence: Evidence, ranker: str) -> str:
+    """The candidate set whose ranking `per_thousand` is of: letters answer drawn candidates, all others the catalogue.
+
+    A fused ranker costs what both of its sides do, and is timed on what its language side is.
+    """
+    facts = evidence.summaries(ranker)
+    mixed = next((str(one["language"]) for one in facts if "language" in one), None)
+    if mixed:
+        run, slash, _ = ranker.rpartition("/")
+        known = (name for folder in (f"{run}{slash}{mixed}", mixed) if (name := evidence.arm(folder)) != ranker)
+        facts = next((found for name in known if (found := evidence.summaries(name))), [])
+    return "uniform" if any("slots" in one and "search" not in one for one in facts) else "catalogue"
+
+
 def plane(evidence: Evidence) -> tuple[str, list[Point]]:
-    """The candidate set that is judged (the full catalogue where there is one), and every ranker of it whose cost is
-    known."""
+    """The candidate set that is judged (the full catalogue where there is one), and every ranker of it whose cost was
+    measured on that very set."""
     table = next(iter(evidence.tables), "")
     found = []
     for ranker, values in evidence.tables.get(table, {}).get("rankers", {}).items():
         cost, quality = per_thousand(evidence.summaries(ranker)), values[evidence.primary]
-        if cost is not None:
+        if cost is not None and timed(evidence, ranker) == table:
             low, high = quality.get("low", quality["mean"]), quality.get("high", quality["mean"])
             found.append(Point(ranker, cost, float(quality["mean"]), float(low), float(high)))
     return table, found
+
+
+def timing(evidence: Evidence) -> str:
+    """What the seconds of the plane are of, and who is not in it since their seconds are of something else."""
+    table, points = plane(evidence)
+    there = [point.ranker for point in points]
+    apart = [r for r in evidence.folders if r not in there and per_thousand(evidence.summaries(r)) is not None]
+    what = "drawn candidates" if table == "uniform" else "the first k of the full catalogue"
+    rest = f" Not in the figure, as they do not rank it or were timed on something else: {', '.join(apart)}."
+    return f"Timed from a query to {what}, in the best batch where that was measured." + (rest if apart else "")
+
+
+def _otherwise(evidence: Evidence) -> str:
+    """Whose seconds are of something else than the catalogue, or of two rankers."""
+    known = [r for r in evidence.folders if per_thousand(evidence.summaries(r)) is not None]
+    drawn = [r for r in known if timed(evidence, r) == "uniform"]
+    both = [r for r in known if evidence.kind(r) == "fused"]
+    told = f"; {', '.join(drawn)}: of drawn candidates" if drawn else ""
+    return told + (f"; {', '.join(both)}: both of its sides" if both else "")
 
 
 def front(points: list[Point]) -> list[Point]:

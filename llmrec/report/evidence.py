@@ -6,16 +6,19 @@ cannot be read is a RunFault, with one exception: a log's last line may be half-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from llmrec.errors import RunFault
 from llmrec.evaluate.cost import cost
+from llmrec.evaluate.reading import Json, read_json, read_yaml
 from llmrec.evaluate.sentences import FLOORS
-from llmrec.report.reading import Json, Rows, height, read_json, read_log, read_yaml
+from llmrec.ranking import arm_and_seed
+from llmrec.report.reading import Rows, height, mapping, read_log
 
+CONTROL = "shuffled_titles"
 Kind = Literal["floor", "retriever", "language", "fused", "other"]
 STAGES = ("prepare", "candidates", "retrieve", "pretrain", "pairs", "train", "rankings", "evaluate", "report")
 
@@ -61,6 +64,13 @@ class Evidence:
         return {n: found[n] for n in sorted(found, key=lambda n: (order.index(n) if n in order else len(order), n))}
 
     @property
+    def seen(self) -> str | None:
+        """What a ranking of the catalogue does with what the user has touched: `masked` or `ranked` (the recipe's
+        `evaluate.seen`); None where nobody knows."""
+        said = mapping(self.recipe.get("evaluate")).get("seen", "masked" if self.recipe else None)
+        return said if said in ("masked", "ranked") else None
+
+    @property
     def arms(self) -> list[str]:
         """The recipe's language arms, in its order."""
         arms = self.recipe.get("arms")
@@ -90,9 +100,13 @@ class Evidence:
 
     def arm(self, ranker: str) -> str:
         """The arm (or `fused`) that a ranker's folder is a seed of, else the folder's name itself."""
-        stem, _, seed = ranker.rpartition("-s")
-        several = stem in self.arms or stem.rpartition("/")[2] == "fused"
-        return stem if ranker not in self.arms and several and seed.isdecimal() else ranker
+        return seed_of(ranker, self.arms)[0]
+
+    @property
+    def controls(self) -> list[str]:
+        """Rankers that are there to be held against: the last language arm after titles were dealt anew."""
+        found = {ranker: None for facts in self.tables.values() for ranker in facts.get("rankers", {})}
+        return [ranker for ranker in found if ranker.rpartition("/")[2] == CONTROL]
 
     @property
     def folders(self) -> dict[str, list[str]]:
@@ -139,8 +153,21 @@ class Evidence:
         return [r for i, r in enumerate(picks) if r is not None and r not in picks[:i]]
 
     def _place(self, ranker: str) -> tuple[int, int]:
-        seed = ranker.rpartition("-s")[2]
-        return self.arms.index(self.arm(ranker)), int(seed) if seed.isdecimal() else 0
+        arm, seed = seed_of(ranker, self.arms)
+        return self.arms.index(arm), seed or 0
+
+
+def seed_of(folder: str, arms: Collection[str]) -> tuple[str, int | None]:
+    """The ranker that a folder `<ranker>-s<seed>` belongs to, and the seed; whoever is no arm (or `fused`) has none.
+
+    Of several runs a folder is `run/<ranker>-s<seed>`.
+
+    >>> seed_of("orpo-s7", ["orpo"]), seed_of("one/fused-s8", []), seed_of("theirs-s7", ["orpo"])
+    (('orpo', 7), ('one/fused', 8), ('theirs-s7', None))
+    """
+    stem, seed = arm_and_seed(folder)
+    known = stem in arms or stem.rpartition("/")[2] == "fused"
+    return (stem, seed) if known and folder not in arms else (folder, None)
 
 
 def read_evidence(run: Path) -> Evidence:
@@ -175,7 +202,7 @@ def read_evidence(run: Path) -> Evidence:
 def judged(metrics: Json, comparisons: Json, *, run: Path = Path(), **known: Any) -> Evidence:
     """Evidence of rankings that no run folder holds: their metrics and comparisons, and what else is `known`."""
     nothing: Json = {
-        "recipe": {"arms": {}},
+        "recipe": {"arms": {}, "evaluate": {"seen": None}},
         "manifest": {},
         "data": {},
         "items": None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 from llmrec.columns import ITEM, ITEMS, KEY, POSITION, QUERY, RANKER, SCORE, TARGET, USER
 from llmrec.errors import RankingFault
 from llmrec.evaluate.of_run import OfRun, read_run
+from llmrec.report.evidence import seed_of
 
 Tables = dict[str, dict[str, list[pl.DataFrame]]]
 WANTED = "Runs compare where they asked the same users for the same items; give runs of the same data and split."
@@ -125,7 +125,7 @@ def _seeds_together(rankers: dict[str, list[pl.DataFrame]]) -> dict[str, list[pl
     """`fused-s7`, `fused-s8` as the seeds of `fused`, as an evaluation takes them."""
     found: dict[str, list[pl.DataFrame]] = {}
     for ranker, seeds in rankers.items():
-        found.setdefault(re.sub(r"^fused-s\d+$", "fused", ranker), []).extend(seeds)
+        found.setdefault(seed_of(ranker, ())[0], []).extend(seeds)
     return found
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from llmrec.evaluate.comparison import Comparison
+from llmrec.evaluate.sentences import OUTCOMES
+from llmrec.report.comparisons import compared, words
 from llmrec.report.evidence import Evidence
-from llmrec.report.pairs import SIGNS, Pair, pairs
 from llmrec.report.words import signed
+
+SIGNS = {"beats": "▲", "ahead": "△", "level": "≈", "behind": "▽", "loses": "▼"}
 
 HEADS = ("a", "b", "difference", "low", "high", "p", "p (Holm)", "users won", "users tied", "users lost", "outcome")
 
@@ -42,7 +46,7 @@ class Matrix:
 
 def matrix(evidence: Evidence, table: str) -> Matrix | None:
     """Every ranker against every other; None where there are not three to make it worth while."""
-    made = pairs(evidence, table)
+    made = compared(evidence, table)
     means = {name: float(v[evidence.primary]["mean"]) for name, v in evidence.tables[table]["rankers"].items()}
     order = sorted(means, key=lambda name: -means[name])
     if len(order) < 3 or not made:
@@ -53,22 +57,16 @@ def matrix(evidence: Evidence, table: str) -> Matrix | None:
         exact = json.dumps([*line, pair.won, pair.tied, pair.lost, pair.outcome], ensure_ascii=False)
         met[pair.a, pair.b] = _meeting(pair, exact)
         met[pair.b, pair.a] = _meeting(pair.turned(), "")
-    said = {
-        "beats": "beats: the interval excludes 0, and so does the test corrected for all pairs (Holm)",
-        "ahead": "is ahead: the interval alone excludes 0",
-        "level": "cannot be told apart",
-        "behind": "is behind",
-        "loses": "loses",
-    }
     return Matrix(
         f"matrix-{table}",
-        f"All {len(made)} pairs: the ranker of a row minus the ranker of a column",
+        f"All {len(made)} pairs: the ranker of a row minus the ranker of a column. It beats it where the "
+        "interval and the test corrected for all pairs (Holm) both exclude 0",
         [(name, evidence.look(name)) for name in order],
         [[met.get((row, column)) for column in order] for row in order],
         json.dumps(HEADS),
-        [(outcome, SIGNS[outcome], said[outcome]) for outcome in SIGNS],
+        [(outcome, sign, f"{OUTCOMES[outcome]} the other") for outcome, sign in SIGNS.items()],
     )
 
 
-def _meeting(pair: Pair, exact: str) -> Meeting:
-    return Meeting(pair.outcome, SIGNS[pair.outcome], signed(pair.difference), pair.words, exact)
+def _meeting(pair: Comparison, exact: str) -> Meeting:
+    return Meeting(pair.outcome, SIGNS[pair.outcome], signed(pair.difference), words(pair), exact)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from llmrec.evaluate.sentences import title as written
-from llmrec.report.costs import Point, front, plane
+from llmrec.report.costs import Point, front, plane, timing
 from llmrec.report.evidence import Evidence
 from llmrec.report.figures import COLOURS, FAINT, INK, MARKERS, Picture, bare, draw
 from llmrec.report.labels import Box, placed
@@ -22,7 +22,7 @@ CROWD = 8  # above so many rankers, intervals of those behind the front are draw
 def pareto(evidence: Evidence) -> Picture | None:
     """The metric that decides against seconds for 1,000 users, and the front that no ranker is beyond.
 
-    None where fewer than two rankers say what they cost.
+    None where fewer than two rankers of the set that is judged were timed on it.
     """
     table, points = plane(evidence)
     if len(points) < 2:
@@ -44,13 +44,14 @@ def pareto(evidence: Evidence) -> Picture | None:
         axes.xaxis.set_major_locator(LogLocator(numticks=8))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: per_users(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel="seconds for 1,000 users: cheaper to the left", ylabel=metric)
+        what = "drawn candidates" if table == "uniform" else "full catalogue"
+        axes.set(xlabel=f"seconds for 1,000 users, {what}: cheaper to the left", ylabel=metric)
         _name(figure, axes, points, best)
 
     alt = (
         f"{table_title(evidence, table)}: {metric} against seconds for 1,000 users, {len(points)} rankers. "
         f"On the front, from the cheapest: {'; '.join(map(_said, best))}. Behind it: "
-        f"{'; '.join(_said(p) for p in points if p not in best) or 'none'}."
+        f"{'; '.join(_said(p) for p in points if p not in best) or 'none'}. {timing(evidence)}"
     )
     return draw("pareto", alt, SIZE, fill)
 

@@ -8,17 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.sentences import title as written
 from llmrec.report.answers import slots
+from llmrec.report.comparisons import LINES, deciding, differences, span, sure
 from llmrec.report.curves import adapting, training
 from llmrec.report.evidence import Evidence
 from llmrec.report.figures import COLOURS, INK, MARKERS, PAPER, Picture, bare, draw
-from llmrec.report.pairs import LINES, Pair, deciding, differences
 from llmrec.report.pareto import pareto
 from llmrec.report.slices import slices
 from llmrec.report.words import signed, table_title
 
-Groups = list[tuple[str, list[Pair]]]
+Groups = list[tuple[str, list[Comparison]]]
 
 
 def who_wins(evidence: Evidence, table: str) -> Picture | None:
@@ -29,16 +30,16 @@ def who_wins(evidence: Evidence, table: str) -> Picture | None:
     lines = sum(len(found) + 1 for _, found in groups)
     metric = written(evidence.primary)
     many = lines > LINES
-    said = [pair for pair in deciding(evidence, table) if pair.sure or not many]
+    said = [pair for pair in deciding(evidence, table) if sure(pair) or not many]
     alt = f"{table_title(evidence, table)}: differences in {metric} with 95 % intervals, " + (
-        "; ".join(f"{d.a} minus {d.b} {d.interval}" for _, f in groups for d in f)
+        "; ".join(f"{d.a} minus {d.b} {span(d)}" for _, f in groups for d in f)
         if not many
         else "; ".join(
             f"{title}: {sum(d.outcome == 'beats' for d in found)} beat it, {sum(d.outcome == 'loses' for d in found)} "
             f"lose, of {len(found)}"
             for title, found in groups
         )
-        + "".join(f"; {pair.a} minus {pair.b} {pair.interval}" for pair in said)
+        + "".join(f"; {pair.a} minus {pair.b} {span(pair)}" for pair in said)
     )
     name = f"who-wins-{table}"
     if many:
@@ -90,10 +91,10 @@ def _panels(figure: Figure, evidence: Evidence, table: str, groups: Groups) -> N
     figure.supxlabel(f"difference in {written(evidence.primary)}: left of 0 is worse, right is better", fontsize=9)
 
 
-def _whisker(axes: Axes, line: Pair, y: float, look: str) -> None:
+def _whisker(axes: Axes, line: Comparison, y: float, look: str) -> None:
     colour = COLOURS[look]
     axes.plot([line.low, line.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
-    face = colour if line.sure else PAPER
+    face = colour if sure(line) else PAPER
     axes.plot(line.difference, y, MARKERS[look], color=colour, markerfacecolor=face)
 
 

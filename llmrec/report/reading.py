@@ -1,4 +1,4 @@
-"""The files of a run folder: one that is absent is empty, one that cannot be read is a RunFault that names it."""
+"""What only a report reads of a run folder: logs, and how long tables are."""
 
 from __future__ import annotations
 
@@ -7,34 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from llmrec.errors import RunFault
+from llmrec.evaluate.reading import Json
 
-Json = dict[str, Any]
 Rows = list[Json]
-
-
-def read_json(path: Path) -> Json:
-    """A mapping from a JSON file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as fault:
-        raise RunFault(f"{path}: cannot be read ({fault}). Run its stage again.") from None
-    return _mapping(content, path)
-
-
-def read_yaml(path: Path) -> Json:
-    """A mapping from a YAML file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (yaml.YAMLError, ValueError, OSError) as fault:
-        raise RunFault(f"{path}: cannot be read ({' '.join(str(fault).split())}). Run `llmrec run` again.") from None
-    return _mapping(content, path)
 
 
 def height(path: Path) -> int | None:
@@ -60,7 +37,6 @@ def read_log(path: Path) -> Rows:
     return rows
 
 
-def _mapping(content: Any, path: Path) -> Json:
-    if not isinstance(content, dict):
-        raise RunFault(f"{path}: holds {type(content).__name__}, and a mapping was expected. Run its stage again.")
-    return content
+def mapping(content: Any) -> Json:
+    """A part of a file, where it is a mapping; else nothing, since parts may be missing."""
+    return content if isinstance(content, dict) else {}

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from llmrec.files import write_text
 from llmrec.report.answers import rules
-from llmrec.report.costs import rankers, stages
+from llmrec.report.costs import rankers, stages, timing
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.figures import Picture
 from llmrec.report.limits import limits
@@ -73,6 +73,7 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
         "total": total,
         "device": next((s["device"] for s in evidence.cost.get("stages", []) if s.get("device")), ""),
         "costs": rankers(evidence),
+        "timing": timing(evidence),
         "rules": rules(evidence),
         "findings": [_finding(finding) for finding in evidence.findings],
         "audited": evidence.audited,

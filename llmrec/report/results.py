@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec.evaluate.sentences import title
+from llmrec.report.comparisons import listed, sentences, sides
 from llmrec.report.evidence import Evidence
 from llmrec.report.matrix import Matrix, matrix
-from llmrec.report.pairs import deciding, listed, sides
 from llmrec.report.slices import slices_table
 from llmrec.report.tables import Cell, Row, Table, filled, interval, number
 from llmrec.report.words import LISTS, decimal, table_note, table_title
@@ -54,7 +54,7 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
     return Result(
         name=table,
         title=heading,
-        note=table_note(table, facts),
+        note=table_note(evidence, table),
         asked=f"{asked:,} queries of {users:,} users" if asked != users else f"{users:,} users, one query each",
         table=_measured(
             evidence, table, columns, f"results-{table}", f"Every ranker: {heading[0].lower()}{heading[1:]}"
@@ -67,7 +67,7 @@ def _result(evidence: Evidence, table: str, facts: dict[str, Any]) -> Result:
         sides=sides(evidence, table),
         lists=_lists(evidence, table, facts),
         slices=slices_table(evidence, table),
-        sentences=[pair.sentence for pair in deciding(evidence, table, few=0) if pair.sentence],
+        sentences=sentences(evidence, table, few=0),
     )
 
 
@@ -103,6 +103,8 @@ def _measured(evidence: Evidence, table: str, metrics: list[str], name: str, cap
         tags = ["best floor"] if ranker == floor else []
         if ranker in evidence.untuned:
             tags.append("not tuned")
+        if ranker in evidence.controls:
+            tags.append("control")
         trained = facts.get("seeds", {}).get(ranker, 1)
         if trained > 1:
             tags.append(f"{trained} seeds")

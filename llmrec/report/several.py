@@ -15,13 +15,13 @@ from llmrec.evaluate.checks import Kind, check_candidates, check_rankings
 from llmrec.evaluate.cost import cost
 from llmrec.evaluate.of_run import CATALOGUE
 from llmrec.evaluate.reach import settled
+from llmrec.evaluate.reading import read_json, read_yaml
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER, headline, verdict
 from llmrec.evaluate.slices import sliced
 from llmrec.evaluate.weigh import Weighed, weigh
 from llmrec.metrics import split_name
-from llmrec.report.evidence import Evidence, judged
+from llmrec.report.evidence import Evidence, judged, seed_of
 from llmrec.report.joined import Member, Tables, read_members, renamed, same_ranking
-from llmrec.report.reading import read_json, read_yaml
 
 ORDER = ("catalogue", "uniform")
 PRIMARY = "ndcg@10"
@@ -93,13 +93,20 @@ def several(
         "tables": {table: one.said for table, one in weighed.items()},
         "verdict": _verdict(weighed, primary, list(arms), untuned),
     }
+    seen = {str(section.get("seen", "masked")) for section in sections.values()}
     known: dict[str, Any] = {
-        "recipe": {"arms": arms, "split": {"method": first.method}, "seed": first.seed, "seeds": 0},
+        "recipe": {
+            "arms": arms,
+            "split": {"method": first.method},
+            "evaluate": {"seen": seen.pop() if len(seen) == 1 else None},
+            "seed": first.seed,
+            "seeds": 0,
+        },
         "items": first.larder.n_items,
         "findings": [*(finding for member in members for finding in _findings(member)), *apart],
         "audited": all((member.folder / "evaluate" / "audit.json").is_file() for member in members),
         "cost": _cost(members, names),
-        "manifest": {member.name: str(member.folder) for member in members},
+        "manifest": {f"run {member.name}": _fingerprint(member.folder) for member in members},
     }
     return judged(metrics, said, **known), weighed
 
@@ -210,11 +217,16 @@ def _cost(members: list[Member], names: Names) -> dict[str, Any]:
         peaks = {str(stage.get("stage")): stage.get("peak_rss_gb") for stage in found["stages"]}
         stages += [{**stage, "stage": f"{member.name}: {stage.get('stage', '')}"} for stage in found["stages"]]
         for folder, facts in found["rankers"].items():
-            own = next((r for r in names[member.name] if folder == r or folder.startswith(f"{r}-s")), None)
-            if own is not None:
+            own, _ = seed_of(folder, names[member.name])
+            if own in names[member.name]:
                 name = names[member.name][own] + folder.removeprefix(own)
                 rankers.setdefault(name, {**facts, "peak_rss_gb": peaks.get(f"rankings/{folder}")})
     return {"stages": stages, "rankers": rankers}
+
+
+def _fingerprint(run: Path) -> str:
+    """What the evaluation of a run depended on, and so all of the run, as the run's own page prints it."""
+    return str(read_json(run / "evaluate" / "stage.json").get("fingerprint", "no fingerprint"))[:16]
 
 
 def _findings(member: Member) -> list[dict[str, Any]]:

@@ -123,10 +123,17 @@ def table_title(evidence: Evidence, table: str) -> str:
     return f"{table.replace('_', ' ').capitalize()}: {candidates} candidates"
 
 
-def table_note(table: str, facts: dict[str, Any]) -> str:
+WHOLE = {
+    "masked": "Every item that the user has not yet touched is ranked.",
+    "ranked": "Every item is ranked, those that the user has already touched among them.",
+    None: "Whether items that the user has already touched were ranked or left out is not known of all rankers.",
+}
+
+
+def table_note(evidence: Evidence, table: str) -> str:
     """What to know before reading numbers of a candidate set."""
-    if facts.get("candidates") is None:
-        return "Every item that the user has not yet touched is ranked. This is the table to judge a system by."
+    if evidence.tables[table].get("candidates") is None:
+        return f"{WHOLE[evidence.seen]} This is the table to judge a system by."
     if table == "two_stage":
         return "The target is not added: where the retriever missed it, every reranker misses it too."
     if table == "shared":

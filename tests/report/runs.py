@@ -18,6 +18,7 @@ from llmrec.data.larder import Larder, prepare
 from llmrec.evaluate.evaluate import evaluate
 from llmrec.evaluate.of_run import read_run
 from llmrec.rank.floors import FLOORS
+from llmrec.rank.letters import Slots
 from llmrec.rank.scorer import Scorer, rank_candidates, rank_catalogue
 from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe import sections
@@ -132,6 +133,8 @@ def measured_in_full(run: Path) -> Path:
     """Adds to a finished run all that a run may have beside: a two-stage table with fused, what it cost, rules, slots,
     what the lists are like, slices of ten groups, and findings with their reasons."""
     _two_stage(run, Larder.read(run / "prepare"))
+    liked = Slots()
+    liked.add(np.log([0.31, 0.2, 0.18, 0.16, 0.15]).tolist())
     for name in ("retriever", "before", "orpo", "fused"):
         path = run / "rankings" / name / "summary.json"
         facts = json.loads(path.read_text()) if path.is_file() else {}
@@ -145,7 +148,8 @@ def measured_in_full(run: Path) -> Path:
                 "model_bytes": 3_410_432,
                 "rank_by": "mean" if name == "orpo" else "sum",
                 "validation": {"ndcg@10 by sum": 0.71, "ndcg@10 by mean": 0.74, "ndcg@10 by ghost_free": 0.7},
-                "slots": {"p": 8, "by_slot": [0.31, 0.2, 0.18, 0.16, 0.15], "spread": 0.16},
+                "slots": {"orders": 2, **liked.summary()},
+                "search": {"rule": "sum"},
             }
         _write(path, facts)
         _write(

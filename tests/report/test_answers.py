@@ -43,5 +43,7 @@ def test_slots_are_drawn_and_said(full: Path, finished: Path):
     picture = slots(read_evidence(full))
     assert picture is not None
     assert "orpo: .310, .200, .180, .160, .150." in picture.alt
-    assert "orpo: spread .160" in picture.svg
+    assert ">orpo<" in picture.svg
+    assert ">spread .160, 2 orders<" in picture.svg  # beneath the name: a long one leaves no room beside it
+    assert "mean probability" in picture.svg
     assert slots(read_evidence(finished)) is None

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.report.costs import MANY, Point, front, plane, rankers, stages
+from llmrec.report.costs import MANY, Point, front, plane, rankers, stages, timing
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.pareto import pareto
+from llmrec.report.report import write_report
 from llmrec.report.tables import Cell, Table
+from tests.report.runs import evaluated_again
 
 
 @pytest.fixture
@@ -130,3 +134,64 @@ def test_the_figure_says_in_words_who_is_on_the_front(evidence: Evidence):
     assert "orpo (" in behind
     for point in points:
         assert f">{point.ranker}</text>" in picture.svg
+
+
+def changed(run: Path, ranker: str, **facts: object) -> None:
+    """Other facts in a ranker's summary; None takes one away."""
+    path = run / "rankings" / ranker / "summary.json"
+    kept = {**json.loads(path.read_text()), **facts}
+    path.write_text(json.dumps({key: value for key, value in kept.items() if value is not None}))
+
+
+@pytest.fixture
+def lettered(full: Path, tmp_path: Path) -> Path:
+    """A run whose `orpo` answers with letters, and mixes with the retriever; `before` writes titles."""
+    run = Path(shutil.copytree(full, tmp_path / "run"))
+    changed(run, "before", slots=None, search={"rule": "sum"})
+    changed(run, "orpo", search=None)
+    changed(run, "fused", users_per_second=20.0)
+    for path in ("two_stage", "uniform"):
+        shutil.copy(run / "rankings" / "before" / f"{path}.parquet", run / "rankings" / "fused" / f"{path}.parquet")
+    shutil.copy(run / "rankings" / "before" / "catalogue.parquet", run / "rankings" / "fused" / "catalogue.parquet")
+    (run / "rankings" / "orpo" / "catalogue.parquet").unlink()
+    evaluated_again(run)
+    return run
+
+
+def test_whoever_was_timed_on_candidates_is_not_drawn_on_the_catalogue(lettered: Path):
+    evidence = read_evidence(lettered)
+    table, points = plane(evidence)
+    assert table == "catalogue"
+    assert "fused" in evidence.tables["catalogue"]["rankers"]
+    assert [p.ranker for p in points] == ["popularity", "recent", "transitions", "retriever", "before"]
+    assert timing(evidence).startswith("Timed from a query to the first k of the full catalogue")
+    assert timing(evidence).endswith("timed on something else: fused, orpo.")
+    picture = pareto(evidence)
+    assert picture is not None
+    assert timing(evidence) in picture.alt
+
+
+def test_the_table_of_costs_says_whose_seconds_are_of_candidates(lettered: Path):
+    table = rankers(read_evidence(lettered))
+    assert table is not None
+    note = dict(table.notes)["seconds for 1,000 users"]
+    assert note.endswith("; fused, orpo: of drawn candidates; fused: both of its sides")
+
+
+def test_where_drawn_candidates_are_judged_those_who_were_timed_on_them_are_drawn(lettered: Path):
+    evidence = read_evidence(lettered)
+    alone = {"uniform": evidence.metrics["tables"]["uniform"]}
+    table, points = plane(replace(evidence, metrics={**evidence.metrics, "tables": alone}))
+    assert (table, [p.ranker for p in points]) == ("uniform", ["orpo", "fused"])
+
+
+def test_a_mix_of_titles_is_timed_on_the_catalogue(lettered: Path):
+    changed(lettered, "fused", language="before-s7")  # a seed: the folder that was mixed
+    (lettered / "rankings" / "before").rename(lettered / "rankings" / "before-s7")
+    assert "fused" in [p.ranker for p in plane(read_evidence(lettered))[1]]
+
+
+def test_a_page_tells_what_was_timed(lettered: Path):
+    write_report(lettered, None, lettered / "report", name="cinema")
+    for page in ("index.html", "report.md"):
+        assert "timed on something else: fused, orpo." in (lettered / "report" / page).read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmrec.errors import RunFault
-from llmrec.report.evidence import read_evidence
+from llmrec.report.evidence import read_evidence, seed_of
 
 
 def test_a_run_that_was_not_evaluated_has_nothing_to_report(run: Path):
@@ -35,6 +35,22 @@ def test_the_last_tuned_arm_speaks_for_the_language_side(finished: Path):
     assert evidence.spokesman(["orpo-s8", "orpo-s7", "before"]) == "orpo-s7"
     assert evidence.spokesman(["before"]) == "before"
     assert evidence.spokesman(["retriever", "popularity"]) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "whose"),
+    [
+        ("orpo", ("orpo", None)),
+        ("orpo-s8", ("orpo", 8)),
+        ("fused-s8", ("fused", 8)),
+        ("one/fused-s8", ("one/fused", 8)),
+        ("theirs-s8", ("theirs-s8", None)),
+        ("orpo-small", ("orpo-small", None)),
+        ("twin-s2", ("twin-s2", None)),  # an arm of that name
+    ],
+)
+def test_a_folder_is_a_seed_of_an_arm_or_of_fused(folder: str, whose: tuple[str, int | None]):
+    assert seed_of(folder, ["orpo", "twin", "twin-s2"]) == whose
 
 
 def test_the_best_floor_is_the_one_with_the_highest_primary_metric(finished: Path):
@@ -85,3 +101,11 @@ def test_cost_is_taken_from_the_evaluation_where_stages_left_no_record(run: Path
     kept = {"stages": [{"stage": "train", "seconds": 5}], "rankers": {}}
     (run / "evaluate" / "cost.json").write_text(json.dumps(kept))
     assert read_evidence(run).cost == kept
+
+
+@pytest.mark.parametrize("name", ["evaluate/metrics.json", "rankings/orpo/summary.json", "prepare/stage.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "\udcff"])
+def test_every_file_of_a_stage_that_cannot_be_read_has_the_same_remedy(run: Path, name: str, content: str):
+    (run / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunFault, match=rf"{name}: .* Remove the file to run its stage again\.$"):
+        read_evidence(run)

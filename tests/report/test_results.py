@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrec.report.evidence import Evidence, read_evidence
+from llmrec.report.costs import rankers as costs
+from llmrec.report.evidence import Evidence, judged, read_evidence
 from llmrec.report.results import Result, results
 
 
@@ -41,11 +42,47 @@ def test_recall_of_a_two_stage_set_is_no_matter_of_course(evidence: Evidence, un
     assert "HR@20" in result.table.columns
 
 
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({}, "Every item that the user has not yet touched is ranked."),
+        ({"seen": "masked"}, "Every item that the user has not yet touched is ranked."),
+        ({"seen": "ranked"}, "Every item is ranked, those that the user has already touched among them."),
+        ({"seen": None}, "is not known"),
+    ],
+)
+def test_what_became_of_items_already_touched_is_said_as_far_as_it_is_known(
+    evidence: Evidence, section: dict[str, str | None], words: str
+):
+    result = results(replace(evidence, recipe={**evidence.recipe, "evaluate": section}))[0]
+    assert (result.name, words in result.note) == ("catalogue", True)
+
+
+def test_of_rankings_that_came_from_anywhere_nobody_knows_what_was_left_out(evidence: Evidence):
+    strange = judged({"tables": {"catalogue": evidence.tables["catalogue"]}}, {})
+    assert "is not known" in results(strange)[0].note
+
+
 def test_the_best_of_a_column_and_the_best_floor_are_marked(uniform: Result):
     rows = {row.name: row for row in uniform.table.rows}
     assert "best floor" in rows["transitions"].tags
     assert [row.name for row in uniform.table.rows if row.cells[0].best] == ["transitions"]
     assert "not tuned" in rows["before"].tags
+
+
+@pytest.mark.parametrize("name", ["shuffled_titles", "one/shuffled_titles"])
+def test_the_arm_whose_titles_were_dealt_anew_is_a_control(evidence: Evidence, name: str):
+    facts = evidence.tables["catalogue"]
+    with_it = {**facts["rankers"], name: facts["rankers"]["before"]}
+    strange = replace(
+        evidence,
+        metrics={**evidence.metrics, "tables": {"catalogue": {**facts, "rankers": with_it}}},
+        cost={"stages": [], "rankers": {name: {"users_per_second": 5.0}, "orpo": {"users_per_second": 5.0}}},
+    )
+    (result,), cost = results(strange), costs(strange)
+    assert cost is not None
+    for table in (result.table, cost):
+        assert [row.name for row in table.rows if "control" in row.tags] == [name]
 
 
 def test_equal_rankers_are_best_together(evidence: Evidence):

@@ -137,6 +137,15 @@ def test_runs_that_decide_by_different_metrics_need_one(pair: list[Path]):
     assert several(pair, primary="hit@1", bootstrap=50)[0].primary == "hit@1"
 
 
+def test_items_already_touched_are_spoken_of_only_where_all_runs_agree(pair: list[Path]):
+    def seen(*sections: str) -> str | None:
+        for run, section in zip(pair, sections, strict=True):
+            (run / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "evaluate": {"seen": section}}))
+        return several(pair, bootstrap=50)[0].seen
+
+    assert [seen("ranked", "ranked"), seen("masked", "ranked")] == ["ranked", None]
+
+
 def test_a_run_that_is_given_twice_is_refused(pair: list[Path]):
     with pytest.raises(RankingFault, match="is given twice"):
         several([pair[0], pair[0]])
@@ -180,6 +189,24 @@ def test_the_page_has_results_slices_cost_and_audit_and_is_the_same_every_time(p
     ):
         assert part in html
     assert len(results(evidence)) == 2
+
+
+def test_the_page_names_runs_by_name_and_fingerprint_and_tells_nobody_where_they_lie(pair: list[Path], tmp_path: Path):
+    (pair[1] / "evaluate" / "stage.json").write_text(
+        json.dumps({"stage": "evaluate", "fingerprint": "0123456789abcdef"})
+    )
+    evidence, _ = several(pair, bootstrap=50)
+    html = write_page(evidence, tmp_path / "x.html", name="one and two").read_text()
+    assert str(tmp_path) not in html
+    assert evidence.manifest == {"run one": "no fingerprint", "run two": "0123456789abcdef"}
+
+
+def test_seeds_of_runs_keep_their_run(pair: list[Path]):
+    for run in pair:
+        (run / "rankings" / "orpo").rename(run / "rankings" / "orpo-s7")
+    evidence, _ = several(pair, bootstrap=50)
+    assert {"one/orpo-s7", "two/orpo-s7"} < set(evidence.cost["rankers"])
+    assert evidence.folders["two/orpo"] == ["two/orpo-s7"]
 
 
 def test_a_two_stage_set_of_several_runs_has_its_ceiling(full: Path, tmp_path: Path):

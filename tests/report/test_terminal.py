@@ -19,7 +19,7 @@ def test_a_run_ends_with_tables_a_sentence_and_a_path(run: Path, capsys: pytest.
     assert said.index("The full catalogue of 60 items") < said.index("The target among 19") < said.index("On the full")
     assert said.rstrip().endswith(f"Report: {(run / 'report' / 'index.html').resolve()}")
     assert "\x1b" not in said  # a pipe gets no colours
-    assert "Audit: 1 warning and 5 notes; the report has them." in said
+    assert "Audit: 6 notes; the report has them." in said
 
 
 def test_tables_fit_eighty_columns(finished: Path):

@@ -1,124 +1,75 @@
-"""Every pair of rankers of a table: the pairs that a reader asks for, and all of them as a matrix."""
+"""Which comparisons of a table a report spells out: those that a reader asks for, as tables and in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import fields
 
+from llmrec.errors import RunFault
+from llmrec.evaluate.comparison import Comparison, find
+from llmrec.evaluate.sentences import OUTCOMES
 from llmrec.report.evidence import Evidence
+from llmrec.report.reading import Rows
 from llmrec.report.tables import Cell, Row, Table
 from llmrec.report.words import probability, signed
 
-Outcome = Literal["beats", "ahead", "level", "behind", "loses"]
-SIGNS: dict[Outcome, str] = {"beats": "▲", "ahead": "△", "level": "≈", "behind": "▽", "loses": "▼"}
-WORDS: dict[Outcome, str] = {
-    "beats": "beats",
-    "ahead": "is ahead of",
-    "level": "cannot be told from",
-    "behind": "is behind",
-    "loses": "loses to",
-}
-TURNED: dict[Outcome, Outcome] = {
-    "beats": "loses", "ahead": "behind", "level": "level", "behind": "ahead", "loses": "beats"
-}  # fmt: skip
 FEW = 15  # pairs that read well as a list: those of six rankers
 LINES = 24  # differences that read well below one another in a figure
 
 
-@dataclass(frozen=True)
-class Pair:
-    """a minus b on the metric that decides, with its interval."""
-
-    a: str
-    b: str
-    difference: float
-    low: float
-    high: float
-    p: float | None = None
-    p_holm: float | None = None
-    won: int = 0
-    """Users for whom a scored higher."""
-    tied: int = 0
-    lost: int = 0
-    sentence: str = ""
-
-    @property
-    def sure(self) -> bool:
-        """Whether the interval excludes 0 and, where there is one, the corrected test agrees."""
-        return (self.low > 0 or self.high < 0) and (self.p_holm is None or self.p_holm <= 0.05)
-
-    @property
-    def outcome(self) -> Outcome:
-        """As `llmrec.evaluate.comparison.Comparison.outcome`."""
-        if self.low <= 0 <= self.high or self.difference == 0:
-            return "level"
-        if self.difference > 0:
-            return "beats" if self.sure else "ahead"
-        return "loses" if self.sure else "behind"
-
-    @property
-    def words(self) -> str:
-        """The pair as one sentence."""
-        corrected = "" if self.p_holm is None else f", p {probability(self.p_holm)} after correction"
-        return (
-            f"{self.a} {WORDS[self.outcome]} {self.b}: {self.interval}{corrected}; "
-            f"users won {self.won:,}, tied {self.tied:,}, lost {self.lost:,}"
-        )
-
-    @property
-    def interval(self) -> str:
-        """The difference and its interval."""
-        return f"{signed(self.difference)} [{signed(self.low)}, {signed(self.high)}]"
-
-    def turned(self) -> Pair:
-        """The same pair seen from b."""
-        return replace(
-            self,
-            a=self.b,
-            b=self.a,
-            difference=-self.difference,
-            low=-self.high,
-            high=-self.low,
-            won=self.lost,
-            lost=self.won,
-        )
+def compared(evidence: Evidence, table: str) -> list[Comparison]:
+    """Every pair of rankers, in the order of comparisons.json; RunFault where a comparison lacks a part."""
+    names = [part.name for part in fields(Comparison)]
+    try:
+        return [Comparison(**{name: one[name] for name in names}) for one in _rows(evidence, table)]
+    except KeyError as fault:
+        raise RunFault(
+            f"{evidence.run / 'evaluate' / 'comparisons.json'}: a comparison of `{table}` lacks {fault.args[0]}. "
+            "Run `evaluate` again."
+        ) from None
 
 
-def pairs(evidence: Evidence, table: str) -> list[Pair]:
-    """Every pair that was compared, in the order of comparisons.json."""
-    made: list[dict[str, Any]] = evidence.comparisons.get("tables", {}).get(table, [])
-    return [
-        Pair(
-            a=str(c["a"]),
-            b=str(c["b"]),
-            difference=float(c["difference"]),
-            low=float(c["low"]),
-            high=float(c["high"]),
-            p=c.get("p"),
-            p_holm=c.get("p_holm"),
-            won=int(c.get("won", 0)),
-            tied=int(c.get("tied", 0)),
-            lost=int(c.get("lost", 0)),
-            sentence=str(c.get("sentence", "")),
-        )
-        for c in made
-    ]
+def sure(c: Comparison) -> bool:
+    """Whether the interval and the corrected test both exclude 0."""
+    return c.outcome in ("beats", "loses")
 
 
-def between(evidence: Evidence, table: str, contenders: Sequence[str], other: str) -> list[Pair]:
+def span(c: Comparison) -> str:
+    """The difference and its interval."""
+    return f"{signed(c.difference)} [{signed(c.low)}, {signed(c.high)}]"
+
+
+def words(c: Comparison) -> str:
+    """A comparison as one sentence, seen from a."""
+    return (
+        f"{c.a} {OUTCOMES[c.outcome]} {c.b}: {span(c)}, p {probability(c.p_holm)} after correction; "
+        f"users won {c.won:,}, tied {c.tied:,}, lost {c.lost:,}"
+    )
+
+
+def sentences(evidence: Evidence, table: str, *, few: int = FEW) -> list[str]:
+    """The comparisons of `deciding` as the evaluation put them, the better ranker first."""
+    said = {(one["a"], one["b"]): str(one.get("sentence") or "") for one in _rows(evidence, table)}
+    return [sentence for c in deciding(evidence, table, few=few) if (sentence := said[c.a, c.b])]
+
+
+def _rows(evidence: Evidence, table: str) -> Rows:
+    found: Rows = evidence.comparisons.get("tables", {}).get(table, [])
+    return found
+
+
+def between(evidence: Evidence, table: str, contenders: Sequence[str], other: str) -> list[Comparison]:
     """Each contender against one ranker, seen from the contender; those that were not compared are left out."""
-    made = {(pair.a, pair.b): pair for pair in pairs(evidence, table)}
-    made |= {(pair.b, pair.a): pair.turned() for pair in made.values()}
-    return [made[ranker, other] for ranker in contenders if (ranker, other) in made]
+    made = compared(evidence, table)
+    return [c for ranker in contenders if (c := find(made, ranker, other)) is not None]
 
 
-def differences(evidence: Evidence, table: str) -> list[tuple[str, list[Pair]]]:
+def differences(evidence: Evidence, table: str) -> list[tuple[str, list[Comparison]]]:
     """What a reader wants to know of a table, as groups: against the best floor, the retriever, before tuning."""
     rankers = list(evidence.tables[table]["rankers"])
     contenders = [r for r in rankers if evidence.kind(r) != "floor"]
     floor = evidence.best_floor(table)
-    groups: list[tuple[str, list[Pair]]] = []
+    groups: list[tuple[str, list[Comparison]]] = []
     if floor:
         groups.append((f"against the best floor, {floor}", between(evidence, table, contenders, floor)))
     for retriever in (r for r in rankers if evidence.kind(r) == "retriever"):
@@ -131,10 +82,10 @@ def differences(evidence: Evidence, table: str) -> list[tuple[str, list[Pair]]]:
     return [(title, lines) for title, lines in groups if lines]
 
 
-def deciding(evidence: Evidence, table: str, *, few: int = FEW) -> list[Pair]:
+def deciding(evidence: Evidence, table: str, *, few: int = FEW) -> list[Comparison]:
     """The pairs to spell out: all where they are `few`; else those of `differences`, and of many rankers' only those
     between the rankers that stand for the others. Among rankers of which nothing is known, those with the best."""
-    every = pairs(evidence, table)
+    every = compared(evidence, table)
     if len(every) <= few:
         return every
     asked = {frozenset((pair.a, pair.b)) for _, lines in differences(evidence, table) for pair in lines}
@@ -152,7 +103,7 @@ def deciding(evidence: Evidence, table: str, *, few: int = FEW) -> list[Pair]:
 def listed(evidence: Evidence, table: str) -> Table | None:
     """The pairs that decide, one a row; None where nothing was compared."""
     shown = deciding(evidence, table)
-    every = len(pairs(evidence, table))
+    every = len(compared(evidence, table))
     what = f"All {every} pairs" if len(shown) == every else f"The {len(shown)} of {every} pairs that decide"
     return _table(f"pairs-{table}", f"{what}: a minus b on the metric that decides", shown) if shown else None
 
@@ -172,7 +123,7 @@ def sides(evidence: Evidence, table: str) -> Table | None:
     return _table(f"sides-{table}", caption, shown) if shown else None
 
 
-def _table(name: str, caption: str, shown: list[Pair]) -> Table:
+def _table(name: str, caption: str, shown: list[Comparison]) -> Table:
     rows = [
         Row(
             pair.a,

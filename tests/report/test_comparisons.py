@@ -1,4 +1,4 @@
-"""Which pairs of rankers a report spells out, and all of them as a matrix."""
+"""Which comparisons a report spells out, and all of them as a matrix."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import json
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmrec.errors import RunFault
+from llmrec.evaluate.comparison import Comparison
+from llmrec.evaluate.sentences import OUTCOMES
+from llmrec.report.comparisons import FEW, compared, deciding, differences, listed, sentences, sides, sure, words
 from llmrec.report.evidence import Evidence, read_evidence
 from llmrec.report.matrix import HEADS, matrix
-from llmrec.report.pairs import FEW, Pair, deciding, differences, listed, pairs, sides
+
+
+def against(a: str, b: str, **said: Any) -> dict[str, Any]:
+    """A comparison as comparisons.json has it."""
+    level = {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "p_holm": 1.0, "effect": 0.0}
+    rest = {"mean_a": 0.5, "mean_b": 0.5, "won": 0, "tied": 0, "lost": 0, "seeds_a": 1, "seeds_b": 1, "pairs": 1}
+    return {"a": a, "b": b, "metric": "ndcg@10", **level, **rest, **said}
 
 
 @pytest.fixture
@@ -28,36 +39,41 @@ def test_contenders_meet_the_best_floor_the_retriever_and_themselves_before_tuni
 
 
 def test_a_comparison_made_the_other_way_round_is_turned(evidence: Evidence):
-    made = {"a": "transitions", "b": "orpo", "difference": 0.2, "low": 0.1, "high": 0.4, "p_holm": 0.01, "won": 3}
+    made = against("transitions", "orpo", difference=0.2, low=0.1, high=0.4, p_holm=0.01, won=3)
     turned = replace(evidence, comparisons={"tables": {"uniform": [made]}})
     ((_, (line,)),) = differences(turned, "uniform")
     assert (line.a, line.difference, line.low, line.high) == ("orpo", -0.2, -0.4, -0.1)
     assert (line.won, line.lost) == (0, 3)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "p_holm", "outcome"),
-    [
-        (0.01, 0.2, 0.01, "beats"),
-        (0.01, 0.2, 0.2, "ahead"),
-        (-0.01, 0.2, 0.01, "level"),
-        (-0.2, -0.01, 0.2, "behind"),
-        (-0.2, -0.01, 0.01, "loses"),
-    ],
-)
-def test_a_ranker_beats_another_only_when_interval_and_corrected_test_agree(
-    low: float, high: float, p_holm: float, outcome: str
-):
-    pair = Pair("a", "b", (low + high) / 2, low, high, p_holm=p_holm)
-    assert pair.outcome == outcome
-    assert pair.sure is (outcome in ("beats", "loses"))
+@pytest.mark.parametrize("p_holm", [0.01, 0.2])
+@pytest.mark.parametrize(("low", "high"), [(0.01, 0.2), (-0.01, 0.2), (0.0, 0.2), (-0.2, -0.01)])
+def test_the_report_and_the_evaluation_judge_alike(evidence: Evidence, low: float, high: float, p_holm: float):
+    said = against("a", "b", difference=(low + high) / 2, low=low, high=high, p_holm=p_holm)
+    (shown,) = compared(replace(evidence, comparisons={"tables": {"uniform": [said]}}), "uniform")
+    judged = Comparison(**said)
+    assert shown == judged
+    assert f"a {OUTCOMES[judged.outcome]} b: " in words(shown)
+    assert sure(shown) is (p_holm <= 0.05 and not low <= 0 <= high)
+
+
+def test_a_comparison_that_lacks_a_part_is_named(evidence: Evidence):
+    said = against("a", "b")
+    del said["p_holm"]
+    with pytest.raises(RunFault, match=r"comparisons.json: a comparison of `uniform` lacks p_holm\. Run `evaluate`"):
+        compared(replace(evidence, comparisons={"tables": {"uniform": [said]}}), "uniform")
+
+
+def test_sentences_are_those_of_the_evaluation(evidence: Evidence):
+    made = evidence.comparisons["tables"]["uniform"]
+    assert sentences(evidence, "uniform") == [one["sentence"] for one in made]
 
 
 def test_few_pairs_are_all_spelled_out_and_of_many_only_those_that_decide(evidence: Evidence, crowd: Path):
-    assert len(deciding(evidence, "uniform")) == len(pairs(evidence, "uniform")) == FEW
+    assert len(deciding(evidence, "uniform")) == len(compared(evidence, "uniform")) == FEW
     many = read_evidence(crowd)
     spelled = deciding(many, "catalogue")
-    assert len(pairs(many, "catalogue")) == 19 * 18 // 2
+    assert len(compared(many, "catalogue")) == 19 * 18 // 2
     assert len(spelled) <= 10
     assert {frozenset((p.a, p.b)) for p in spelled} >= {frozenset(("retriever", "transitions"))}
     table = listed(many, "catalogue")
@@ -68,7 +84,7 @@ def test_few_pairs_are_all_spelled_out_and_of_many_only_those_that_decide(eviden
 def test_of_rankers_of_which_nothing_is_known_the_pairs_with_the_best_decide(evidence: Evidence):
     names = list("ABCDEFGH")
     means = {name: {"ndcg@10": {"mean": 0.1 * i}} for i, name in enumerate(names)}
-    made = [{"a": b, "b": a, "difference": 0.1, "low": 0.0, "high": 0.2} for a, b in combinations(names, 2)]
+    made = [against(b, a, difference=0.1, low=0.0, high=0.2) for a, b in combinations(names, 2)]
     strange = replace(
         evidence,
         metrics={"primary": "ndcg@10", "tables": {"shared": {"candidates": 5, "rankers": means}}},
@@ -109,6 +125,7 @@ def test_the_matrix_keeps_the_exact_numbers(finished: Path):
         exact = (c["difference"], c["low"], c["high"], c["p"], c["p_holm"], c["won"], c["tied"], c["lost"])
         assert (difference, low, high, p, p_holm, won, tied, lost) == exact
     assert len(HEADS) == len(lines[0])
+    assert {outcome: said.removesuffix(" the other") for outcome, _, said in square.signs} == OUTCOMES
 
 
 def test_two_rankers_need_no_matrix(evidence: Evidence):
