@@ -16,7 +16,7 @@ Spot = tuple[list[Tensor], list[Tensor], list[Tensor]]
 class USGM(torch.optim.Optimizer):
     """Projected gradient descent whose step 1/H is found from how gradients change; the answer is the mean iterate.
 
-    B is the ball of radius D round the first weights x_0, and H_0 = 0. Algorithm 4.1 of the paper is
+    B is the ball of radius D round the first weights x_0, and H_0 = 0. Re-derived, it is
 
         x_(k+1) = argmin over x in B of <g_k, x> + H_k/2 |x - x_k|^2
         r = |x_(k+1) - x_k|,   b = <g_(k+1) - g_k, x_(k+1) - x_k>
@@ -28,8 +28,7 @@ class USGM(torch.optim.Optimizer):
         H_(k+1) = H_k + max(b - H_k r^2 / 2, 0) / (D^2 + r^2 / 2)
 
     and with it a sum of the optimality conditions of all steps gives a mean error of the mean iterate of at most
-    5 H_N D^2 / N for convex functions, whatever their smoothness and noise. (The paper's D is the diameter, here 2 D:
-    that is the bound with its constants worked out for a radius.)
+    5 H_N D^2 / N for convex functions, whatever their smoothness and noise, with constants worked out for a radius D.
 
     g_(k+1) is what the next step is taken with, so H is brought up to date at the beginning of that step: one gradient
     a step and no closure. It costs four copies of the weights: x_0, the step before with its gradient, the mean.
