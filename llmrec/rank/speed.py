@@ -19,6 +19,7 @@ Answering = Callable[[pl.DataFrame], object]
 """Ranks some queries, given all at once."""
 MOST = 100  # queries asked one at a time
 SIZES = (4, 16, 64, 256, 1024)
+SLOWER = 0.7  # a batch so much slower than the best is no accident: larger ones are not tried
 LEAST = 5  # answers without which a median says nothing, whatever they take
 
 
@@ -33,7 +34,7 @@ def speed(
     """{"latency_ms": {"p50", "p99", "queries"}, "best_batch": {"size", "users_per_second"}}, within about `seconds`.
 
     Queries are drawn by the seed. The first answer warms up and does not count. Batches, which a ranker may cut to what
-    its machine can hold, grow while each answers more users a second than the one before. No queries give nothing.
+    its machine can hold, grow until one answers far fewer users a second than the best. No queries give nothing.
     """
     if not queries.height:
         return {}
@@ -58,10 +59,11 @@ def speed(
         ahead = min(size, drawn.height) / rate  # what it takes if it is no better
         if size > drawn.height or clock() - began + ahead > 2 * seconds:
             break
-        faster = size / timed(drawn[:size])
-        if faster <= rate:
+        now = size / timed(drawn[:size])
+        if now > rate:
+            best, rate = size, now
+        elif now < SLOWER * rate:
             break
-        best, rate = size, faster
     return {
         "latency_ms": {"p50": _figures(1000 * p50), "p99": _figures(1000 * p99), "queries": len(took)},
         "best_batch": {"size": best, "users_per_second": _figures(rate)},
