@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from llmrec.cli import app
 from llmrec.ranking import write_parquet
-from tests.evaluate.club import club, listing, offered, placing
+from tests.evaluate.club import club, listing, offered, placing, ranked_run
 
 CLUB = club(members=60)
 TABLE = offered(CLUB, 10)
@@ -35,13 +35,7 @@ def refused(*words: object) -> str:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "club"
-    CLUB.write(folder / "prepare")
-    write_parquet(TABLE, folder / "candidates" / "uniform.parquet")
-    (folder / "recipe.yaml").write_text("name: club\nsplit: {method: time}\narms: {orpo: {}}\n")
-    for name, rank in (("popularity", 5), ("orpo", 1)):
-        write_parquet(placing(CLUB, TABLE, rank, ranker=name), folder / "rankings" / name / "uniform.parquet")
-    return folder
+    return ranked_run(tmp_path / "club", CLUB, TABLE)
 
 
 def ranked(run: Path) -> Path:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from llmrec.cli import app
 from llmrec.ranking import write_parquet
-from tests.evaluate.club import club, offered, placing
+from tests.evaluate.club import club, offered, ranked_run
 
 CLUB = club(members=60)
 TABLE = offered(CLUB, 10)
@@ -19,13 +19,7 @@ TABLE = offered(CLUB, 10)
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "club"
-    CLUB.write(folder / "prepare")
-    write_parquet(TABLE, folder / "candidates" / "uniform.parquet")
-    (folder / "recipe.yaml").write_text("name: club\nsplit: {method: time}\narms: {orpo: {}}\n")
-    for name, rank in (("popularity", 5), ("orpo", 1)):
-        write_parquet(placing(CLUB, TABLE, rank, ranker=name), folder / "rankings" / name / "uniform.parquet")
-    return folder
+    return ranked_run(tmp_path / "club", CLUB, TABLE)
 
 
 def typed(*words: object) -> Result:

@@ -7,12 +7,13 @@ each target at a place of one's choice, so that every number of an evaluation is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from llmrec.data.larder import Larder
-from llmrec.ranking import QUERIES_SCHEMA, ranked
+from llmrec.ranking import QUERIES_SCHEMA, ranked, write_parquet
 
 DAY = 86_400
 READ = 4  # books before the target
@@ -99,3 +100,13 @@ def listing(larder: Larder, ranks: int | Sequence[int | None], *, ranker: str, d
         item += order[:depth]
         score += [-float(place) for place in range(depth)]
     return ranked(np.array(query), np.array(item), np.array(score), ranker=ranker, seed=0)
+
+
+def ranked_run(folder: Path, larder: Larder, candidates: pl.DataFrame) -> Path:
+    """A run in which popularity puts every target fifth and orpo first, written into `folder`."""
+    larder.write(folder / "prepare")
+    write_parquet(candidates, folder / "candidates" / "uniform.parquet")
+    (folder / "recipe.yaml").write_text("name: club\nsplit: {method: time}\narms: {orpo: {}}\n")
+    for name, rank in (("popularity", 5), ("orpo", 1)):
+        write_parquet(placing(larder, candidates, rank, ranker=name), folder / "rankings" / name / "uniform.parquet")
+    return folder

@@ -16,32 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from llmrec import resources
 from tests.language.test_adaptive import asked, batches, world  # noqa: F401 - a fixture
+from tests.language.test_killed import KILLED
 from tests.language.test_launch import CPU_2, ROOT, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("launch")]
 
-TUNE = """
-import os, signal, sys
-from pathlib import Path
-from transformers import AutoTokenizer
-from llmrec.language import trainer, tuning
-from llmrec.recipe.sections import Recipe
-from tests.language.families import small
-
-here, name, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-compute = trainer.RecipeTrainer.compute_loss
-
-def dying(self, *args, **kwargs):
-    loss = compute(self, *args, **kwargs)
-    if self.state.global_step == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return loss
-
-trainer.RecipeTrainer.compute_loss = dying
-asked = Recipe.model_validate_json((here / "recipe.json").read_text())
-tokenizer = AutoTokenizer.from_pretrained(here / "tokenizer")
-tuning.train(asked, small("llama"), tokenizer, here / "pairs", seed=7, here=here, out=here / name)
-"""
 SHARED = """
 import torch
 from accelerate.state import PartialState
@@ -53,7 +32,7 @@ torch.distributed.init_process_group("gloo")
 OWN = {"batch": "augmented", "threshold": 0.2, "patience": 3}
 
 
-def put(world: Any, here: Path, accumulation: int, script: str = TUNE) -> Path:  # noqa: F811
+def put(world: Any, here: Path, accumulation: int, script: str = KILLED) -> Path:  # noqa: F811
     """A script that tunes, and what it reads."""
     tokenizer: PreTrainedTokenizerFast = world[1]
     tokenizer.save_pretrained(here / "tokenizer")
@@ -106,7 +85,7 @@ def test_weights_that_are_shared_out_are_refused(world: Any, tmp_path: Path) -> 
     config = yaml.safe_load(resources.find("accelerate", "fsdp").read_text())
     here = {"num_processes": 2, "mixed_precision": "no", "main_process_port": 0}
     (tmp_path / "fsdp.yaml").write_text(yaml.safe_dump(config | here))
-    script = put(world, tmp_path, 1, SHARED + TUNE)
+    script = put(world, tmp_path, 1, SHARED + KILLED)
     code, said = launch("--config_file", tmp_path / "fsdp.yaml", script, tmp_path, "shared", -1)
     assert code != 0
     assert "train.adaptive: FSDP leaves each process a part of the averaged gradient" in said

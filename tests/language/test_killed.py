@@ -29,7 +29,7 @@ from llmrec.language import trainer, tuning
 from llmrec.recipe.sections import Recipe
 from tests.language.families import small
 
-here, at = Path(sys.argv[1]), int(sys.argv[2])
+here, name, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 compute = trainer.RecipeTrainer.compute_loss
 
 def dying(self, *args, **kwargs):
@@ -41,7 +41,7 @@ def dying(self, *args, **kwargs):
 trainer.RecipeTrainer.compute_loss = dying
 asked = Recipe.model_validate_json((here / "recipe.json").read_text())
 tokenizer = AutoTokenizer.from_pretrained(here / "tokenizer")
-tuning.train(asked, small("llama"), tokenizer, here / "pairs", seed=7, here=here, out=here / "killed")
+tuning.train(asked, small("llama"), tokenizer, here / "pairs", seed=7, here=here, out=here / name)
 """
 
 
@@ -65,7 +65,7 @@ def test_killed_at_three_random_steps_it_ends_where_an_unbroken_run_does(
     steps = sorted(rng_for(7, "killed").choice(range(1, last), 3, replace=False).tolist())
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for at in [*steps, -1]:
-        words = [sys.executable, "-c", KILLED, str(tmp_path), str(at)]
+        words = [sys.executable, "-c", KILLED, str(tmp_path), "killed", str(at)]
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == (-signal.SIGKILL if at >= 0 else 0), done.stderr[-2000:]
     log = [json.loads(line) for line in (tmp_path / "killed" / "train_log.jsonl").read_text().splitlines()]
