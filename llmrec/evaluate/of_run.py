@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from llmrec.columns import ITEMS, QUERY, SOURCE
 from llmrec.data.larder import Larder
 from llmrec.errors import RankingFault, RunFault
 from llmrec.evaluate.case import Case, Mined, parts_of
 from llmrec.evaluate.checks import check_asked
+from llmrec.evaluate.reading import read_yaml
 from llmrec.evaluate.sentences import FLOORS, RETRIEVER
 from llmrec.ranking import arm_and_seed, checked_queries, read_ranking, read_table
 
@@ -48,7 +48,7 @@ def read_run(run: Path) -> OfRun:
     """
     if not (run / "recipe.yaml").is_file():
         raise RunFault(f"{run}: is not a run folder (it has no recipe.yaml).")
-    recipe = _recipe(run / "recipe.yaml")
+    recipe = read_yaml(run / "recipe.yaml")
     arms = list(recipe.get("arms") or ["orpo"])
     files = sorted(run.glob("rankings/*/*.parquet"))
     if not files:
@@ -108,17 +108,6 @@ def mined_of(run: Path, larder: Larder) -> Mined | None:
         return None
     training, asked, valid = (read_table(path) for path in files)
     return Mined(training, checked_queries(asked, where=str(files[1])), valid, larder.fold("valid"))
-
-
-def _recipe(path: Path) -> dict[str, Any]:
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as fault:
-        words = str(fault).splitlines()[0]
-        raise RunFault(f"{path}: cannot be read ({words}). `llmrec run RECIPE` writes it anew.") from None
-    if not isinstance(recipe, dict):
-        raise RunFault(f"{path}: holds no recipe. `llmrec run RECIPE` writes it anew.")
-    return recipe
 
 
 def _larder(run: Path) -> Larder:
