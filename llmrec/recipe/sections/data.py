@@ -1,0 +1,69 @@
+"""What the recommender learns from, how it is split, and who is ranked against whom."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from llmrec.recipe.sections.settings import Settings
+
+
+class Items(Settings):
+    """A second file that says what the items are."""
+
+    path: str
+    """CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
+    columns: dict[str, str] = {"item": "item", "title": "title"}
+    """Our name -> the file's name; `item` is required, the others become text fields."""
+
+
+class Data(Settings):
+    """Which interactions, and what of them is kept."""
+
+    dataset: str | None = None
+    """A shipped manifest (`llmrec datasets ls`) or the path of one; or leave it out and give `path`."""
+    path: str | None = None
+    """Interactions of one's own: CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
+    columns: dict[str, str] = {}
+    """Our name -> the file's name, for `user`, `item`, `time` and, if there is one, `rating`; others are item text."""
+    items: Items | None = None
+    """A file with the items' text, if it is not in the interactions."""
+    min_rating: float | None = None
+    """Interactions rated lower are dropped (and counted)."""
+    min_user: PositiveInt = 5
+    """Users with fewer interactions are dropped, again and again until none is left (k-core)."""
+    min_item: PositiveInt = 1
+    """Items with fewer interactions are dropped, together with `min_user`."""
+    duplicates: Literal["keep", "first", "last"] = "first"
+    """What stays when a user meets the same item again: every time, the first or the last."""
+    text: str = "{title}"
+    """How an item reads: a format string over the catalogue's text fields."""
+
+    @model_validator(mode="after")
+    def one_source(self) -> Data:
+        if (self.dataset is None) == (self.path is None):
+            raise ValueError("give either dataset (a manifest) or path (a file of one's own)")
+        return self
+
+
+class Split(Settings):
+    """Which of each user's interactions are held back, and for what."""
+
+    method: Literal["last", "time"] = "time"
+    """`last` holds back each user's final two interactions (validation, test); `time`, everything after a moment."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """`time`: the moment, as a quantile of all interactions; validation is the same, one moment earlier."""
+    target: Literal["first", "last", "all"] = "last"
+    """`time`: which of a user's interactions after the moment are asked for."""
+
+
+class Candidates(Settings):
+    """Who is ranked against whom, beside the full catalogue."""
+
+    count: Annotated[int, Field(ge=2)] = 20
+    """Candidates a query, the target included."""
+    negatives: Literal["uniform"] = "uniform"
+    """Drawn uniformly from the items that the user has not touched."""
+    two_stage: PositiveInt | None = None
+    """Also rerank the retriever's top n, where a missed target counts as a miss; `fused` works on this set."""
