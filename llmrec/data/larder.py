@@ -3,13 +3,17 @@
 histories.parquet   user, items, times, train    users.parquet     user, key
 catalogue.parquet   item, key, <fields>, text, count
 queries.parquet     query, user, position, time, target, fold
+declined.parquet    user, item, time, reason, rating: what a user was shown and passed over, or took and rated low
+
+Histories also have ratings (list[f32]) and behaviours (list[u8], places in the recipe's list) where the data have them.
+
 dropped.parquet     file, line, reason, user, item, raw
 summary.json        see `Summary`
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +35,13 @@ from llmrec.recipe import sections
 from llmrec.rng import rng_for
 
 TABLES = ("histories", "catalogue", "queries", "users")
+DECLINED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    USER: pl.Int32,
+    ITEM: pl.Int32,
+    TIME: pl.Int64,
+    "reason": pl.String,
+    "rating": pl.Float32,
+}
 A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in the unit that the data's times count
 
 
@@ -42,6 +53,8 @@ class Larder:
     catalogue: pl.DataFrame
     queries: pl.DataFrame
     users: pl.DataFrame
+    declined: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DECLINED_SCHEMA))
+    """Rows by user, then time; reason is `skipped` or `low_rated`, time and rating may be null."""
 
     @property
     def n_items(self) -> int:
@@ -57,7 +70,7 @@ class Larder:
         """The same, the texts dealt anew among the items: who did what stays, only not what it is called."""
         order = rng_for(seed, "shuffled titles").permutation(self.n_items)
         texts = self.catalogue[TEXT].gather(order)
-        return Larder(self.histories, self.catalogue.with_columns(texts), self.queries, self.users)
+        return replace(self, catalogue=self.catalogue.with_columns(texts))
 
     @cached_property
     def _flat(self) -> tuple[np.ndarray, np.ndarray]:
@@ -116,18 +129,20 @@ class Larder:
         return self.queries.filter(pl.col(FOLD) == name)
 
     def write(self, folder: Path) -> None:
-        """Writes the four tables."""
-        for name in TABLES:
+        """Writes the tables."""
+        for name in (*TABLES, "declined"):
             write_parquet(getattr(self, name), folder / f"{name}.parquet")
 
     @classmethod
     def read(cls, folder: Path) -> Larder:
-        """Reads the four tables, or RunFault where they are not there."""
+        """Reads the tables, or RunFault where they are not there."""
         paths = {name: folder / f"{name}.parquet" for name in TABLES}
         for path in paths.values():
             if not path.is_file():
                 raise RunFault(f"{path}: there is no such table; run `llmrec prepare` first.")
-        return cls(**{name: read_table(path) for name, path in paths.items()})
+        declined = folder / "declined.parquet"
+        beside = {"declined": read_table(declined)} if declined.is_file() else {}
+        return cls(**{name: read_table(path) for name, path in paths.items()}, **beside)
 
     def _prefixes(self, flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         starts = self._flat[1]
