@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import polars as pl
 from llmrec import metrics, target_sets
 from llmrec.columns import ITEMS, QUERY, USER
 from llmrec.evaluate.checks import Kind
-from llmrec.evaluate.comparison import Comparison, compare
+from llmrec.evaluate.comparison import ALPHA, Comparison, compare
 from llmrec.evaluate.composed import composed, retrieved
 from llmrec.evaluate.per_query import Values, per_query
 from llmrec.evaluate.resampling import Means, resample
@@ -58,7 +59,7 @@ def weigh(
     """
     rows = per_query(name, rankings, queries, at, primary=primary, targets=targets)
     values = Values.of(rows)
-    means = resample(values, bootstrap, seed=seed)
+    means = resample(values, resamples(values, bootstrap), seed=seed)
     sizes = candidates[ITEMS].list.len().to_numpy() if candidates is not None else None
     scene = Scene(
         name,
@@ -79,6 +80,24 @@ def weigh(
     comparisons = compare(values, means, primary, seed=seed)
     said = [{**asdict(c), "sentence": sentence(c, scene, trained)} for c in comparisons]
     return Weighed(scene, primary, rows, values, means, measured, comparisons, said)
+
+
+def resamples(values: Values, asked: int) -> int:
+    """How many resamples to draw: as many as were asked for, and enough for a comparison to pass its correction.
+
+    Where a ranker has several seeds its p is at least the bootstrap's own, which is never below 2 / (resamples + 1);
+    Holm multiplies the smallest by the number of pairs. With 66 pairs 2,000 resamples could tell no difference at all.
+
+    >>> one, three = np.zeros((1, 5, 1)), np.zeros((3, 5, 1))
+    >>> many = {"floor": one, **{f"arm {n}": three for n in range(11)}}
+    >>> resamples(Values(np.arange(5), ["ndcg@10"], many), 2000)
+    5280
+    >>> resamples(Values(np.arange(5), ["ndcg@10"], {"floor": one, "arm": three}), 2000)
+    2000
+    """
+    rankers = len(values.rankers)
+    several = any(len(seeds) > 1 for seeds in values.rankers.values())
+    return max(asked, math.ceil(2 * rankers * (rankers - 1) / ALPHA)) if several else asked
 
 
 def _chance(names: list[str], candidates: pl.DataFrame, targets: pl.DataFrame | None) -> dict[str, float]:
