@@ -10,8 +10,9 @@ setting that stands for the adaptive side) are made on one seed and judged on `-
 many is not better by luck; with `--seeds 0` they are judged on the seed that they were made on, and the answer says so.
 
 `seconds_ratio`: seconds until the validation NDCG@10 that the best fixed setting came to with the same seed, adaptive
-over fixed: the geometric mean over seeds, and a 95 % interval from Student's t of its logarithm (`low`, `high`). Null
-where that was not reached with every seed; `at_share` has the same for 90, 95 and 99 % of that NDCG.
+over fixed: the geometric mean over seeds, and a 95 % interval from Student's t of its logarithm (`low`, `high`). Where
+that is not reached with every seed in as many epochs, the adaptive side gets twice as many (`adaptive_epochs`; all
+seconds count), and where that does not do either it is null; `at_share` has the same for 90, 95 and 99 % of that NDCG.
 `seconds_ratio_with_tuning`: the same, the seconds of all fixed runs of the tuning seed added to the fixed side;
 `seconds_ratio_with_all`: and those of all adaptive runs of that seed, among which a controller and a step were chosen,
 to the adaptive side. `robust_fraction`: NDCG kept at the worse of a scale 100 times too small and 100 times too large,
@@ -34,7 +35,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,13 @@ class Setting:
     step: str | None = None
     controller: str | None = None
     scale: float | None = None
+    epochs: int | None = None
+    """Where it is to have more than the others."""
 
     def section(self, base: dict[str, Any], most: int) -> Section:
         """The retriever's section of a recipe."""
+        if self.epochs is not None:
+            base = {**base, "epochs": self.epochs, "patience": self.epochs}
         if self.step is None:
             return Section.model_validate({**base, "batch_size": self.batch, "learning_rate": self.scale})
         adaptive = {"batch": self.controller, "step": self.step, "scale": self.scale, "most": most}
@@ -81,7 +86,8 @@ class Setting:
         if self.step is None:
             return f"fixed {self.batch}, adamw {self.scale:g}"
         scale = "" if self.scale is None else f" at {self.scale:g}"
-        return f"{self.controller or 'no growth'} x {self.step}{scale}"
+        longer = "" if self.epochs is None else f", {self.epochs} epochs"
+        return f"{self.controller or 'no growth'} x {self.step}{scale}{longer}"
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ def kept(decades: Sequence[Sequence[Ran]]) -> float:
     return min(means[0], means[-1]) / max(means)
 
 
-def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int]) -> dict[str, Any]:
+def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int], epochs: int) -> dict[str, Any]:
     """All runs in the order in which they tell most, and what they come to; what time was too short for is null."""
     answer: dict[str, Any] = dict.fromkeys([*RATIOS, "robust_fraction", "robust_fraction_adamw"])
     tried = book.all(grid.fixed, [tuning_seed])
@@ -256,9 +262,13 @@ def judged(grid: Grid, book: Book, tuning_seed: int, seeds: Sequence[int]) -> di
     judging = list(seeds) or [tuning_seed]
     fixed, adaptive = book.all(rivals, judging), book.all([chosen], judging)
     if len(fixed) == len(rivals) and adaptive:
-        race = partial(raced, fixed, adaptive, tuning=tuning, screening=screening)
-        answer |= race()
-        answer["at_share"] = {str(share): race(share) for share in SHARES}
+        race = partial(raced, fixed, tuning=tuning, screening=screening)
+        answer |= race(adaptive) | {"adaptive_epochs": epochs}
+        answer["at_share"] = {str(share): race(adaptive, share) for share in SHARES}
+        if answer["seconds_ratio"] is None:
+            answer["in_as_many_epochs"] = answer["adaptive_seconds"]
+            longer = book.all([replace(chosen, epochs=2 * epochs)], judging)
+            answer |= {**race(longer), "adaptive_epochs": 2 * epochs} if longer else {}
     slowest = tuned[min(grid.batches)]
     assert slowest is not None
     decades = {step: book.all(grid.wrong(step, slowest), [tuning_seed]) for step in grid.steps}
@@ -354,7 +364,7 @@ def main() -> None:
         fitting.time = Core
     book = Book(args.out / "runs.jsonl", make, time.monotonic() + args.budget)
     seeds = range(args.seed + 1, args.seed + 1 + args.seeds)
-    answer = judged(grid, book, args.seed, seeds)
+    answer = judged(grid, book, args.seed, seeds, args.epochs)
     cut = windows(list(map(len, training)), Section().max_length, rng_for(args.seed, "windows"))
     (args.out / "curves.csv").write_text(curves(list(book.runs.values()), len(cut)))
     for part in ("tuned", "screened", "decades", "judged"):

@@ -27,7 +27,7 @@ def bench() -> Any:
     return module
 
 
-def world(bench: Any, *, of_prodigy: float) -> Any:
+def world(bench: Any, *, of_prodigy: float, longer: float) -> Any:
     """Fixed batches come to .20 at 6e-3 in 10 s; norm x prodigy to `of_prodigy` in 4 s (seed 9: 5), others to .1."""
 
     def make(setting: Any, seed: int) -> Any:
@@ -35,6 +35,8 @@ def world(bench: Any, *, of_prodigy: float) -> Any:
             best, seconds = (0.2 if setting.batch == 16 else 0.19) - 0.01 * abs(math.log(setting.scale / 6e-3)), 10.0
         elif (setting.step, setting.controller) == ("prodigy", "norm"):
             best, seconds = of_prodigy, 5.0 if seed == 9 else 4.0
+            if setting.epochs:  # twice as many
+                best, seconds = best + longer, 3 * seconds
         elif setting.step == "prodigy":  # a decade of scale costs .01
             best, seconds = 0.1 - (0.01 * abs(math.log10(setting.scale / 1e-4)) if setting.scale else 0), 10.0
         else:
@@ -44,9 +46,12 @@ def world(bench: Any, *, of_prodigy: float) -> Any:
     return make
 
 
-def verdict(bench: Any, folder: Path, *, of_prodigy: float = 0.21, deadline: float = math.inf) -> dict[str, Any]:
-    book = bench.Book(folder / "runs.jsonl", world(bench, of_prodigy=of_prodigy), deadline)
-    found: dict[str, Any] = bench.judged(bench.Grid((16, 64), (3e-3, 6e-3)), book, 7, [8, 9, 10])
+def verdict(
+    bench: Any, folder: Path, *, of_prodigy: float = 0.21, longer: float = 0.0, deadline: float = math.inf
+) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    book = bench.Book(folder / "runs.jsonl", world(bench, of_prodigy=of_prodigy, longer=longer), deadline)
+    found: dict[str, Any] = bench.judged(bench.Grid((16, 64), (3e-3, 6e-3)), book, 7, [8, 9, 10], 2)
     return found
 
 
@@ -73,6 +78,16 @@ def test_a_target_that_is_not_reached_gives_no_ratio_but_lower_targets_do(bench:
     assert found["seconds_ratio"] is None
     assert found["at_share"]["0.95"]["seconds_ratio"] == pytest.approx((0.4 * 0.5 * 0.4) ** (1 / 3), abs=1e-4)
     assert found["at_share"]["0.99"]["seconds_ratio"] is None
+
+
+def test_what_is_not_reached_in_as_many_epochs_may_take_twice_as_many_and_their_seconds_count(
+    bench: Any, tmp_path: Path
+) -> None:
+    assert verdict(bench, tmp_path / "soon")["adaptive_epochs"] == 2
+    found = verdict(bench, tmp_path / "late", of_prodigy=0.191, longer=0.01)
+    assert found["adaptive_epochs"] == 4
+    assert found["in_as_many_epochs"] == [None, None, None]
+    assert found["seconds_ratio"] == pytest.approx((1.2 * 1.5 * 1.2) ** (1 / 3), abs=1e-4)
 
 
 def test_robustness_is_the_worse_end_over_the_best_decade(bench: Any, tmp_path: Path) -> None:
