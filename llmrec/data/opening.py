@@ -7,15 +7,14 @@ from pathlib import Path
 
 import polars as pl
 
-from llmrec import resources
 from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import readers, sources
 from llmrec.data.catalogue import RESERVED, Described, described, from_interactions, placeholders
 from llmrec.data.dropped import Dropped
 from llmrec.data.interactions import RATING, interactions
-from llmrec.data.manifest import Manifest, Table, read_manifest
-from llmrec.errors import DataFault, UserError
-from llmrec.recipe.sections import Data
+from llmrec.data.manifest import Table, find_manifest
+from llmrec.errors import DataFault
+from llmrec.recipe.sections import Data, Reading
 
 TIES = "Interactions of a user at the same time keep the file's order."
 
@@ -44,15 +43,6 @@ class Stock:
     def file(self) -> str:
         """The interactions file's name, for messages and for dropped.parquet."""
         return self.named.interactions[0].name
-
-
-def find_manifest(name_or_path: str, here: Path | None = None) -> tuple[Manifest, Path]:
-    """A manifest by shipped name or by path, and the folder that it lies in."""
-    try:
-        path = resources.find("data", name_or_path, here=here)
-    except UserError as fault:
-        raise DataFault(str(fault)) from None
-    return read_manifest(path), path.resolve().parent
 
 
 def opened(data: Data, *, here: Path, dropped: Dropped) -> Stock:
@@ -88,8 +78,7 @@ def _of_ones_own(data: Data, here: Path) -> Named:
     Text fields are those that `columns` maps, and those that `data.text` asks for if the file has them.
     """
     assert data.path is not None
-    path = here / Path(data.path).expanduser()
-    table = Table(file=path.name)
+    path, table = _told(data, data.path, here)
     found = readers.header(path, table)
     columns = {USER: USER, ITEM: ITEM, **{name: name for name in (TIME, RATING) if name in found}, **data.columns}
     items = None
@@ -97,6 +86,16 @@ def _of_ones_own(data: Data, here: Path) -> Named:
         asked = [name for name in placeholders(data.text) if name in found and name not in RESERVED]
         columns = {**{name: name for name in asked}, **columns}
     else:
-        beside = here / Path(data.items.path).expanduser()
-        items = (beside, Table(file=beside.name, columns={ITEM: ITEM, **data.items.columns}))
+        beside, of_items = _told(data.items, data.items.path, here)
+        items = (beside, of_items.model_copy(update={"columns": {ITEM: ITEM, **data.items.columns}}))
     return Named(path.name, str(path), TIES, (path, table.model_copy(update={"columns": columns})), items)
+
+
+def _told(reading: Reading, path: str | list[str], here: Path) -> tuple[Path, Table]:
+    """Where the file or files are, and all that the recipe says of how they read."""
+    how = reading.model_dump(include=set(Reading.model_fields))
+    if isinstance(path, list):
+        files = [str(Path(one).expanduser()) for one in path]
+        return here, Table(file=" + ".join(Path(one).name for one in files), files=files, **how)
+    found = here / Path(path).expanduser()
+    return found, Table(file=found.name, **how)
