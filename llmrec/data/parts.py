@@ -50,7 +50,7 @@ def parts(path: Path, table: Reading, files: Sequence[str] = ()) -> list[Part]:
     Raises DataFault where there is none, or where they are of several formats.
     """
     if files:
-        return [part for file in files for part in parts(path / file, table)]
+        return [part for file in files for part in parts(path / Path(file).expanduser(), table)]
     if any(sign in path.name for sign in "*?[") and not path.exists():
         found = [Part(file, _keys(path.parent, file)) for file in sorted(path.parent.glob(path.name))]
         if not found:

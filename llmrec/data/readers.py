@@ -14,6 +14,7 @@ from types import ModuleType
 
 import polars as pl
 
+from llmrec.columns import TIME
 from llmrec.data import columnar, databases, delimited, jsonlines, salvage
 from llmrec.data.manifest import Table
 from llmrec.data.parts import Part, agreed, format_of, parts
@@ -24,6 +25,7 @@ from llmrec.recipe.sections import Format
 __all__ = ["LINE", "ROWS", "Rows", "batches", "format_of", "header", "missing", "read"]
 
 ROWS = 2_000_000
+UNDATED = "time cannot be read"  # as rows without any time are called
 FAMILIES: dict[Format, ModuleType] = {
     "csv": delimited, "tsv": delimited, "dat": delimited, "inter": delimited, "jsonl": jsonlines, "python": jsonlines,
     "parquet": columnar, "arrow": columnar, "sqlite": databases, "duckdb": databases,
@@ -64,7 +66,8 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
         for piece in _gathered(_pieces(part, table, columns), rows):
             told = piece.table.with_columns(pl.col(name).cast(kind) for name, kind in types.items())
             told = told.with_columns(pl.col(LINE) + before)
-            bad = piece.bad.with_columns(pl.col(LINE) + before)
+            told, undated = _dated(told, table)
+            bad = pl.concat([piece.bad.with_columns(pl.col(LINE) + before), undated])
             height, lines = height + told.height, lines + piece.lines
             worst = worst if worst.height else bad.head(1)
             yield Rows(told, bad, part.path.name, before)
@@ -121,6 +124,23 @@ def _pieces(part: Part, table: Table, columns: Mapping[str, str]) -> Iterator[Pi
     keys = {ours: pl.lit(part.keys[theirs], pl.String) for ours, theirs in columns.items() if theirs in part.keys}
     for piece in FAMILIES[kind].pieces(part.path, kind, table, own):
         yield replace(piece, table=piece.table.with_columns(**keys).select(LINE, *columns)) if keys else piece
+
+
+def _dated(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Times in the form that `time_format` says as seconds since 1970, or microseconds; and rows that are not so."""
+    form = table.time_format
+    if form is None or TIME not in rows.columns:
+        return rows, salvage.nothing_bad()
+    text = pl.col(TIME).cast(pl.String).str.strip_chars()
+    stamp = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC" if "%z" in form else None)
+    fractions = any(sign in form for sign in ("%f", "%.f", "%.3f", "%.6f", "%.9f"))
+    read = rows.with_columns(stamp.dt.epoch("us" if fractions else "s").alias("when"))
+    faulty = read["when"].is_null() & (read[TIME].cast(pl.String).fill_null("") != "")
+    row = pl.concat_str(
+        [pl.col(c).cast(pl.String, strict=False).fill_null("") for c in rows.columns[1:]], separator=","
+    )
+    bad = rows.filter(faulty).select(LINE, pl.lit(UNDATED).alias("reason"), row.alias("raw"))
+    return read.filter(~faulty).with_columns(pl.col("when").alias(TIME)).drop("when"), bad
 
 
 def _gathered(pieces: Iterator[Piece], rows: int) -> Iterator[Piece]:

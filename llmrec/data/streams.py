@@ -147,5 +147,5 @@ def _decoded(
         where = at + (fault.start if isinstance(fault, UnicodeDecodeError) else 0)
         raise DataFault(
             f"{path}: is not {table.encoding} ({fault.reason if isinstance(fault, UnicodeDecodeError) else fault}, "
-            f"about byte {where:,}). Say which encoding it has with encoding:, or convert it with iconv."
+            f"byte {where + 1:,}). Say which encoding it has with encoding:, or convert it with iconv."
         ) from None
