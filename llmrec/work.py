@@ -357,7 +357,6 @@ def _rankers(task: Task) -> dict[str, list[str]]:
 def _manifest(recipe: Recipe, here: Path) -> dict[str, Any]:
     if recipe.data.dataset is None:
         return {}
-    from llmrec.data.manifest import read_manifest
-    from llmrec.resources import find
+    from llmrec.data.manifest import find_manifest
 
-    return read_manifest(find("data", recipe.data.dataset, here=here)).model_dump()
+    return find_manifest(recipe.data.dataset, here)[0].model_dump()

@@ -6,6 +6,7 @@ be read and says of the rest which line, why, and what stood there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -22,9 +23,10 @@ from llmrec.data.rows import LINE, Piece, Rows
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Format
 
-__all__ = ["LINE", "ROWS", "Rows", "batches", "format_of", "header", "missing", "read"]
+__all__ = ["LINE", "ROWS", "Rows", "batches", "dated", "format_of", "header", "missing", "read"]
 
 ROWS = 2_000_000
+FRACTIONS = re.compile(r"%\.?[369]?f")
 UNDATED = "time cannot be read"  # as rows without any time are called
 FAMILIES: dict[Format, ModuleType] = {
     "csv": delimited, "tsv": delimited, "dat": delimited, "inter": delimited, "jsonl": jsonlines, "python": jsonlines,
@@ -126,21 +128,22 @@ def _pieces(part: Part, table: Table, columns: Mapping[str, str]) -> Iterator[Pi
         yield replace(piece, table=piece.table.with_columns(**keys).select(LINE, *columns)) if keys else piece
 
 
+def dated(column: pl.Series, form: str) -> pl.Series:
+    """Dates in a form of strftime's as whole seconds since 1970, microseconds if it has fractions; else null."""
+    text = column.cast(pl.String).str.strip_chars()
+    stamps = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC" if "%z" in form else None)
+    return stamps.dt.epoch("us" if FRACTIONS.search(form) else "s")
+
+
 def _dated(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Times in the form that `time_format` says as seconds since 1970, or microseconds; and rows that are not so."""
-    form = table.time_format
-    if form is None or TIME not in rows.columns:
+    """The rows with their times read as `time_format` says, and those whose times are not so."""
+    if table.time_format is None or TIME not in rows.columns:
         return rows, salvage.nothing_bad()
-    text = pl.col(TIME).cast(pl.String).str.strip_chars()
-    stamp = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC" if "%z" in form else None)
-    fractions = any(sign in form for sign in ("%f", "%.f", "%.3f", "%.6f", "%.9f"))
-    read = rows.with_columns(stamp.dt.epoch("us" if fractions else "s").alias("when"))
-    faulty = read["when"].is_null() & (read[TIME].cast(pl.String).fill_null("") != "")
-    row = pl.concat_str(
-        [pl.col(c).cast(pl.String, strict=False).fill_null("") for c in rows.columns[1:]], separator=","
-    )
-    bad = rows.filter(faulty).select(LINE, pl.lit(UNDATED).alias("reason"), row.alias("raw"))
-    return read.filter(~faulty).with_columns(pl.col("when").alias(TIME)).drop("when"), bad
+    read = dated(rows[TIME], table.time_format)
+    faulty = read.is_null() & (rows[TIME].cast(pl.String).fill_null("") != "")
+    texts = [pl.col(c).cast(pl.String, strict=False).fill_null("") for c in rows.columns if c != LINE]
+    bad = rows.select(LINE, pl.lit(UNDATED).alias("reason"), pl.concat_str(texts, separator=",").alias("raw"))
+    return rows.with_columns(read.alias(TIME)).filter(~faulty), bad.filter(faulty)
 
 
 def _gathered(pieces: Iterator[Piece], rows: int) -> Iterator[Piece]:

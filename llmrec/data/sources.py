@@ -51,7 +51,7 @@ def get(manifest: Manifest, here: Path, *, cache: Path | None = None) -> Stored:
     said = []
     for at, source in enumerate(manifest.sources, start=1):
         try:
-            return _in_place(manifest, source, here) or _fetched(manifest, source, root, here)
+            return _inplace(manifest, source, here) or _fetched(manifest, source, root, here)
         except DataFault as fault:
             said.append(str(fault))
             if at < len(manifest.sources):
@@ -89,7 +89,7 @@ def _cached(manifest: Manifest, source: Source, folder: Path) -> Stored | None:
     return stored
 
 
-def _place(manifest: Manifest, fetch: Fetch, here: Path) -> Path:
+def place(manifest: Manifest, fetch: Fetch, here: Path) -> Path:
     """Where relative paths start: at the manifest, or where people put what they have to fetch themselves."""
     return home() / "by-hand" / manifest.name if fetch.by_hand is not None else here
 
@@ -99,11 +99,11 @@ def _is_local(source: Source) -> bool:
     return any(fetch.path is not None for fetch in source.files)
 
 
-def _in_place(manifest: Manifest, source: Source, here: Path) -> Stored | None:
+def _inplace(manifest: Manifest, source: Source, here: Path) -> Stored | None:
     """Tables that are files of this machine already; None where something must be fetched or unpacked."""
     if any(fetch.path is None for fetch in source.files):
         return None
-    paths = [lying(fetch, _place(manifest, fetch, here)) for fetch in source.files]
+    paths = [lying(fetch, place(manifest, fetch, here)) for fetch in source.files]
     if any(zipfile.is_zipfile(path) or tarfile.is_tarfile(path) for path in paths):
         return None
     for fetch, path in zip(source.files, paths, strict=True):
@@ -133,7 +133,7 @@ def _fetched(manifest: Manifest, source: Source, root: Path, here: Path) -> Stor
         keep = work / "keep"
         keep.mkdir()
         for fetch in source.files:
-            arrived = fetched(fetch, work, _place(manifest, fetch, here))
+            arrived = fetched(fetch, work, place(manifest, fetch, here))
             check_whole(fetch, arrived)
             for table in (source.interactions, source.items):
                 if table is not None:

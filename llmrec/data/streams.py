@@ -131,7 +131,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _check(path: Path, content: bytes, table: Reading) -> None:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and table.encoding == "utf-8":
-        raise DataFault(f"{path}: is UTF-16; say encoding: utf-16.")
+        raise DataFault(f"{path}: is UTF-16; save it as UTF-8 (iconv -f utf-16 -t utf-8), or say encoding: utf-16.")
     if content.startswith(b"PAR1"):
         raise DataFault(f"{path}: is Parquet inside; rename it to end in .parquet.")
     if not content.strip():

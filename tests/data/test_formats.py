@@ -210,7 +210,7 @@ def test_a_pattern_and_a_list_name_several_files(tmp_path: Path):
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({}, "is a folder with no data file in it"),
+        ({}, "is a folder; give a file"),
         ({"readme.md": b"x", "_log.csv": b"x"}, r"no data file in it \(2 others\)"),
         (
             {"a.csv": b"who,what,when\na,b,1\n", "b.jsonl": b"{}\n"},
