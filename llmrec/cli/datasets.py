@@ -47,7 +47,7 @@ def show(name: NAME) -> None:
     """Print a dataset's manifest: sources, checksums, licence, citation, columns."""
     from llmrec.resources import find
 
-    typer.echo(find("data", name).read_text(encoding="utf-8"), nl=False)
+    typer.echo(find("data", name.partition("?")[0]).read_text(encoding="utf-8"), nl=False)
 
 
 @app.command()

@@ -63,8 +63,12 @@ def opened(data: Data, *, here: Path, dropped: Dropped) -> Stock:
 
 def _of_manifest(data: Data, here: Path) -> Named:
     assert data.dataset is not None
-    if data.columns or data.items is not None:
-        raise DataFault("data.columns and data.items go with data.path; a dataset's manifest has its own.")
+    given = ["columns", "items", *Reading.model_fields]
+    if taken := [name for name in given if name in data.model_fields_set]:
+        raise DataFault(
+            f"data.columns, data.items and how a file reads go with data.path; a dataset's manifest has its own. "
+            f"Leave out data.{taken[0]}."
+        )
     manifest, folder = find_manifest(data.dataset, here)
     stored = sources.get(manifest, folder)
     source = stored.source

@@ -97,6 +97,8 @@ def missing(path: Path, ours: str, theirs: str, found: list[str]) -> str:
 
 def _header(part: Part, table: Table) -> list[str]:
     kind = format_of(part.path, table)
+    if table.query is not None and FAMILIES[kind] is not databases:
+        raise DataFault(f"{part.path}: is read as {kind}, and a query goes with SQLite or DuckDB. Leave query out.")
     names: list[str] = FAMILIES[kind].header(part.path, kind, table)
     return [*names, *(key for key in part.keys if key not in names)]
 
