@@ -21,6 +21,7 @@ from llmrec.recipe.sections import Reading
 HEAD = 1 << 22  # bytes that are looked at for column names
 BLOCK = 1 << 25
 PIECE = 1 << 20
+WIDEST = 10_000_000  # bytes of one record with quotes; a quote that is open for longer is a stray one
 TOO_LONG = 1 << 30  # a line of a gigabyte is no line
 PACKED = (".gz", ".zst")
 
@@ -41,8 +42,8 @@ def head(path: Path, table: Reading) -> bytes:
 def blocks(path: Path, table: Reading, *, quoted: bool) -> Iterator[bytes]:
     """The file in blocks that end at a line's end, UTF-8 (still unchecked).
 
-    quoted: a line end between two quotes is none, so a block ends before the record that is still open. Where quotes
-    never close, it ends at a line all the same: the damage stays in that block.
+    quoted: a line end between two quotes is none, so a block ends before the record that is still open. Where a quote
+    stays open for too long, it ends at a line all the same: the damage stays in that block.
     """
     rest = b""
     for piece in _pieces(path, table, BLOCK):
@@ -51,7 +52,7 @@ def blocks(path: Path, table: Reading, *, quoted: bool) -> Iterator[bytes]:
         if not at and len(held) > TOO_LONG:
             raise DataFault(f"{path}: a line of more than {TOO_LONG:,} bytes; is it a text file, and ends its lines?")
         if quoted:
-            at = _closed(held, at) or at
+            at = _closed(held, at) or (at if len(held) > BLOCK + WIDEST else 0)
         if at:
             yield held[:at]
         rest = held[at:]
