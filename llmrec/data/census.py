@@ -19,6 +19,7 @@ import polars as pl
 
 from llmrec.columns import ITEM, TIME, USER
 from llmrec.data.interactions import RATING, key
+from llmrec.errors import DataFault
 
 HELD = 2_000_000  # rows in memory before a log counts as long
 DEALT = 16  # files that a long log is dealt into
@@ -110,8 +111,11 @@ class Count:
 
     def _deal(self) -> None:
         table = pl.concat(self.held)
-        for part in range(DEALT):
-            table.filter(pl.col(USER) % DEALT == part).write_parquet(self.folder / f"{part}-{self.dealt}.parquet")
+        try:
+            for part in range(DEALT):
+                table.filter(pl.col(USER) % DEALT == part).write_parquet(self.folder / f"{part}-{self.dealt}.parquet")
+        except (OSError, pl.exceptions.PolarsError) as fault:
+            raise DataFault(f"{self.folder}: cannot be written ({fault}). Free some space, or set TMPDIR.") from None
         self.held, self.dealt = [], self.dealt + 1
 
     def _parts(self) -> Iterator[pl.DataFrame]:
