@@ -64,7 +64,9 @@ class _Parquet:
         self.schema: pa.Schema = self.file.schema_arrow
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        return iter(self.file.iter_batches(BATCH, columns=columns))
+        # One row group after another: a reader of all of them keeps what it has read until the end.
+        groups = range(self.file.num_row_groups)
+        return (batch for at in groups for batch in self.file.iter_batches(BATCH, row_groups=[at], columns=columns))
 
 
 class _Arrow:

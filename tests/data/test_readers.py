@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -177,3 +179,30 @@ def test_lines_run_on_in_every_format(tmp_path: Path, name: str, rows: int, monk
     first = 2 if name == "a.csv" else 1
     assert found["line"].to_list() == list(range(first, first + 100))
     assert found["time"].cast(pl.Int64).to_list() == list(range(100))
+
+
+READING = """
+import sys
+from pathlib import Path
+import psutil
+from llmrec.data import readers
+from llmrec.data.manifest import Table
+path, columns = Path(sys.argv[1]), {"user": "user", "item": "item", "time": "time"}
+me = psutil.Process()
+for rows in readers.batches(path, Table(file=path.name), columns, rows=200_000):
+    print(rows.table.height, me.memory_info().rss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_the_second_half_of_a_file_takes_no_more_memory_than_the_first(tmp_path: Path, ending: str):
+    numbers = pl.int_range(8_000_000, eager=True)
+    table = pl.DataFrame({"user": numbers % 9_973, "item": numbers * 7 % 5_003, "time": numbers})
+    path = tmp_path / f"a.{ending}"
+    {"csv": table.write_csv, "jsonl": table.write_ndjson, "parquet": table.write_parquet}[ending](path)
+    done = subprocess.run([sys.executable, "-c", READING, str(path)], capture_output=True, text=True, check=True)
+    told = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert sum(height for height, _ in told) == 8_000_000
+    half = len(told) // 2
+    assert max(rss for _, rss in told[half:]) < 1.15 * max(rss for _, rss in told[:half])
