@@ -7,15 +7,14 @@ from pathlib import Path
 
 import polars as pl
 
-from llmrec import resources
 from llmrec.columns import ITEM, TIME, USER
-from llmrec.data import readers, sources
+from llmrec.data import readers, remote, sources
 from llmrec.data.catalogue import RESERVED, Described, described, from_interactions, placeholders
 from llmrec.data.dropped import Dropped
 from llmrec.data.interactions import RATING, interactions
-from llmrec.data.manifest import Manifest, Table, read_manifest
-from llmrec.errors import DataFault, UserError
-from llmrec.recipe.sections import Data
+from llmrec.data.manifest import Table, find_manifest
+from llmrec.errors import DataFault
+from llmrec.recipe.sections import Data, Reading
 
 TIES = "Interactions of a user at the same time keep the file's order."
 
@@ -46,15 +45,6 @@ class Stock:
         return self.named.interactions[0].name
 
 
-def find_manifest(name_or_path: str, here: Path | None = None) -> tuple[Manifest, Path]:
-    """A manifest by shipped name or by path, and the folder that it lies in."""
-    try:
-        path = resources.find("data", name_or_path, here=here)
-    except UserError as fault:
-        raise DataFault(str(fault)) from None
-    return read_manifest(path), path.resolve().parent
-
-
 def opened(data: Data, *, here: Path, dropped: Dropped) -> Stock:
     """The interactions and items that `data` names; rows that cannot be used go to `dropped`."""
     named = _of_manifest(data, here) if data.dataset is not None else _of_ones_own(data, here)
@@ -73,8 +63,12 @@ def opened(data: Data, *, here: Path, dropped: Dropped) -> Stock:
 
 def _of_manifest(data: Data, here: Path) -> Named:
     assert data.dataset is not None
-    if data.columns or data.items is not None:
-        raise DataFault("data.columns and data.items go with data.path; a dataset's manifest has its own.")
+    given = ["columns", "items", *Reading.model_fields]
+    if taken := [name for name in given if name in data.model_fields_set]:
+        raise DataFault(
+            f"data.columns, data.items and how a file reads go with data.path; a dataset's manifest has its own. "
+            f"Leave out data.{taken[0]}."
+        )
     manifest, folder = find_manifest(data.dataset, here)
     stored = sources.get(manifest, folder)
     source = stored.source
@@ -88,8 +82,7 @@ def _of_ones_own(data: Data, here: Path) -> Named:
     Text fields are those that `columns` maps, and those that `data.text` asks for if the file has them.
     """
     assert data.path is not None
-    path = here / Path(data.path).expanduser()
-    table = Table(file=path.name)
+    path, table = _told(data, data.path, here)
     found = readers.header(path, table)
     columns = {USER: USER, ITEM: ITEM, **{name: name for name in (TIME, RATING) if name in found}, **data.columns}
     items = None
@@ -97,6 +90,22 @@ def _of_ones_own(data: Data, here: Path) -> Named:
         asked = [name for name in placeholders(data.text) if name in found and name not in RESERVED]
         columns = {**{name: name for name in asked}, **columns}
     else:
-        beside = here / Path(data.items.path).expanduser()
-        items = (beside, Table(file=beside.name, columns={ITEM: ITEM, **data.items.columns}))
-    return Named(path.name, str(path), TIES, (path, table.model_copy(update={"columns": columns})), items)
+        beside, of_items = _told(data.items, data.items.path, here)
+        items = (beside, of_items.model_copy(update={"columns": {ITEM: ITEM, **data.items.columns}}))
+    name = table.file if table.files else path.name
+    origin = data.path if isinstance(data.path, str) and remote.is_address(data.path) else str(path)
+    return Named(name, origin, TIES, (path, table.model_copy(update={"columns": columns})), items)
+
+
+def _told(reading: Reading, path: str | list[str], here: Path) -> tuple[Path, Table]:
+    """Where the file or files are, and all that the recipe says of how they read."""
+    how = reading.model_dump(include=set(Reading.model_fields))
+    if isinstance(path, str):
+        found = _place(path, here)
+        return found, Table(file=found.name, **how)
+    files = [_place(one, here) for one in path]
+    return here, Table(file=" + ".join(file.name for file in files), files=[str(file) for file in files], **how)
+
+
+def _place(path: str, here: Path) -> Path:
+    return remote.local(path) if remote.is_address(path) else here / Path(path).expanduser()
