@@ -21,7 +21,7 @@ class Buckets:
         self._folder, self._room = folder, memory * SHARE
         self._waiting: list[list[pl.DataFrame]] = [[] for _ in range(COUNT)]
         self._parts: list[list[Path]] = [[] for _ in range(COUNT)]
-        self._bytes = 0
+        self._bytes = 0.0
         self._written = 0
         self.rows = 0
 
@@ -78,4 +78,4 @@ class Buckets:
                 pl.concat(waiting).write_parquet(path, compression="lz4")
                 self._parts[number].append(path)
         self._waiting = [[] for _ in range(COUNT)]
-        self._bytes, self._written = 0, self._written + 1
+        self._bytes, self._written = 0.0, self._written + 1

@@ -1,8 +1,8 @@
 """Interactions: who met what, when. Rows that cannot be used are left out, each with its reason.
 
-They come in pieces, and what a piece holds is the same whatever its size: a row becomes numbers (user, item, time, line,
-and rating and behaviour, where there are any), and what only the whole file can tell (which times are strays, which
-identifiers are the same) is settled in the end.
+They come in pieces, and what becomes of a row does not depend on the piece that it is in: it turns into numbers (user,
+item, time, line, and rating and behaviour, where there are any), and what only the whole file can tell (which times are
+strays, which identifiers are the same) is settled in the end.
 
 arrived   user: u32, item: u32 (numbers of `Keys`), time: i64, kind: u8, line: i64, rating: f32, behaviour: u8
 """
@@ -43,6 +43,7 @@ class Arrivals:
         self.declined = Buckets(folder / "declined", memory / 4)
         """Rows rated low and rows shown, with a `reason`."""
         self.read = 0
+        self._files: list[tuple[int, str]] = []
         self.timed = self.rated = False
         self._texts: list[pl.DataFrame] = []
 
@@ -52,7 +53,9 @@ class Arrivals:
         Raises DataFault where `min_rating` or `behaviours` is given and the column is not there.
         """
         given, data = rows.table, self.data
-        self.dropped.add(self.file, rows.bad)
+        if not self._files or self._files[-1] != (rows.before, rows.file):
+            self._files.append((rows.before, rows.file or self.file))
+        self.leave(rows.bad)
         self.read += given.height + rows.bad.height
         if data.min_rating is not None and RATING not in given.columns:
             raise DataFault(
@@ -93,6 +96,14 @@ class Arrivals:
         self._note_texts(table, given)
         self.rows.add(self._numbers(table), self._buckets(table))
 
+    def leave(self, rows: pl.DataFrame, reason: str | None = None) -> None:
+        """Enters rows that are left out, each under the file that it stood in. Reads line, and what `Dropped` reads."""
+        ends = [before for before, _ in self._files[1:]] + [None]
+        for (before, file), end in zip(self._files, ends, strict=True):
+            line = pl.col(LINE)
+            mine = rows if len(ends) == 1 else rows.filter(line > before, line <= end if end is not None else True)
+            self.dropped.add(file, mine.with_columns(line - before) if before else mine, reason)
+
     def texts(self) -> pl.DataFrame:
         """item (a number) and the text fields: for each piece, each item's first value that is not empty, in order."""
         return pl.concat(self._texts, how="diagonal_relaxed") if self._texts else pl.DataFrame(schema={ITEM: pl.UInt32})
@@ -106,9 +117,11 @@ class Arrivals:
         shown = [name for name in GIVEN if name in given.columns]
         text = [pl.col(name).cast(pl.String, strict=False).fill_null("") for name in shown]
         raw = stood.select(
-            LINE, *(key(stood[name]).alias(name) for name in (USER, ITEM)), pl.concat_str(text, separator=",").alias("raw")
+            LINE,
+            *(key(stood[name]).alias(name) for name in (USER, ITEM)),
+            pl.concat_str(text, separator=",").alias("raw"),
         )
-        self.dropped.add(self.file, raw, reason)
+        self.leave(raw, reason)
         return table.filter(~fault)
 
     def _aside(self, table: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:

@@ -38,7 +38,8 @@ class Keys:
     def buckets(self, numbers: np.ndarray, count: int) -> np.ndarray:
         """A bucket below `count` for each number (u8), the same for all that may turn out to be one identifier."""
         spread = self._names.fill_null("").str.strip_suffix(".0").hash() % count
-        return spread.cast(pl.UInt8).to_numpy()[numbers]
+        found: np.ndarray = spread.cast(pl.UInt8).to_numpy()[numbers]
+        return found
 
     def settled(self) -> tuple[pl.Series, np.ndarray]:
         """(All identifiers in sorted order, the place there of each number (u32))."""

@@ -6,7 +6,7 @@ is decided by all of it: where most values are numbers, dates are strays, and th
 
 A number below 0 is no moment but a word for none (-1), and is left out; a date before 1970 is a date. Where numbers of
 several sizes meet (seconds and milliseconds in one file), each is read by its own size and all become microseconds;
-those that lie outside 1990 to 2100 however they are read are left out, and if that is most of them, the file is refused.
+those that lie outside 1990 to 2100 even so are left out, and where that is most of them, the file is refused.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Moments:
         return found
 
     def settle(self, table: pl.DataFrame) -> pl.DataFrame:
-        """Rows with `time` and `kind` as `seen` gave them, with the times all in one unit and a fault, or null, for each.
+        """Rows with `time` and `kind` as `seen` gave them, the times all in one unit and a fault, or null, for each.
 
         Adds `fault` and drops `kind`. To be called when the whole column has been seen.
         """
@@ -73,13 +73,13 @@ class Moments:
         micro = (time.cast(pl.Float64) * 1e6).round().cast(pl.Int64, strict=False)
         if self.mixed:
             whole = pl.when(kind == FRACTION).then(time // 1_000_000).otherwise(time)
-            unit = sum((whole >= int(bound)).cast(pl.UInt8) for bound in BOUNDS)
+            unit = pl.sum_horizontal((whole >= int(bound)).cast(pl.Int64) for bound in BOUNDS)
             moment = (
                 pl.when(kind == FRACTION)
                 .then(time // pl.lit(1000).cast(pl.Int64).pow(unit))
                 .when(unit == 3)
                 .then(time // 1000)
-                .otherwise(time * pl.lit(1000).cast(pl.Int64).pow(2 - unit.cast(pl.Int64).clip(0, 2)))
+                .otherwise(time * pl.lit(1000).cast(pl.Int64).pow(2 - unit.clip(0, 2)))
             )
             seconds = moment / 1_000_000
             faults = faults.when(~seconds.is_between(EARLY, LATE)).then(pl.lit(OUT_OF_PLACE))
@@ -117,7 +117,7 @@ class Moments:
 
     def words(self) -> str:
         """How many numbers look like which unit, with an example of each."""
-        counts = Counter({unit: 0 for unit in self.examples})
+        counts = Counter(dict.fromkeys(self.examples, 0))
         for (unit, _), n in self.sizes.items():
             counts[unit] += n
         return ", ".join(f"{counts[unit]:,} like {UNITS[unit]} ({self.examples[unit]})" for unit in sorted(counts))
@@ -144,7 +144,9 @@ def times(column: pl.Series, *, where: str) -> pl.Series:
 
 
 def _is_text(column: pl.Series) -> bool:
-    return not (column.dtype.is_integer() or (column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration)))
+    return not (
+        column.dtype.is_integer() or (column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration))
+    )
 
 
 def _typed(column: pl.Series) -> pl.DataFrame:
@@ -186,7 +188,9 @@ def _written(column: pl.Series) -> pl.DataFrame:
         .cast(pl.UInt8)
         .alias(KIND)
     )
-    time = pl.when(pl.col("fraction")).then("micro").when(pl.col("number").is_not_null()).then("whole").otherwise("date")
+    time = (
+        pl.when(pl.col("fraction")).then("micro").when(pl.col("number").is_not_null()).then("whole").otherwise("date")
+    )
     return table.select(time.alias(TIME), kind)
 
 

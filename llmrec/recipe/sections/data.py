@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from llmrec.recipe.sections.settings import Settings
 
+Format = Literal["csv", "tsv", "dat", "inter", "jsonl", "python", "parquet", "arrow", "sqlite", "duckdb"]
 
-class Items(Settings):
+
+class Reading(Settings):
+    """How a file reads, where its ending does not tell."""
+
+    format: Format | None = None
+    """Left out, the file's ending says it; `python` is a Python literal a line, as in the older McAuley files."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """Between columns; left out, the format says it (`dat` is `::`)."""
+    encoding: str = "utf-8"
+    """Of the text, as Python names it: `utf-8`, `latin-1`, `cp1252`, `utf-16`, `shift_jis`."""
+    names: list[str] = []
+    """Column names, for files without a header line."""
+    time_format: str | None = None
+    """Of dates that are not ISO's, in the letters of strftime: `%d.%m.%Y`; times without a zone are UTC."""
+    query: str | None = None
+    """What to ask of a SQLite or DuckDB file: one SELECT; ORDER BY says which of equal times comes first."""
+
+    @field_validator("encoding")
+    @classmethod
+    def known(cls, name: str) -> str:
+        try:
+            found = codecs.lookup(name)
+            "a".encode(name)  # refuses those that are no text encodings, such as base64
+        except LookupError:
+            raise ValueError(f"{name!r} is no encoding that Python knows; utf-8, latin-1, cp1252 are") from None
+        return {"iso8859-1": "latin-1"}.get(found.name, found.name)
+
+
+class Items(Reading):
     """A second file that says what the items are."""
 
-    path: str
-    """CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
+    path: str | Annotated[list[str], Field(min_length=1)]
+    """As `data.path`."""
     columns: dict[str, str] = {"item": "item", "title": "title"}
     """Our name -> the file's name; `item` is required, the others become text fields."""
 
@@ -42,13 +72,14 @@ class Behaviours(Settings):
         return self
 
 
-class Data(Settings):
+class Data(Reading):
     """Which interactions, and what of them is kept."""
 
     dataset: str | None = None
     """A shipped manifest (`llmrec datasets ls`) or the path of one; or leave it out and give `path`."""
-    path: str | None = None
-    """Interactions of one's own: CSV, TSV, Parquet or JSON lines; relative paths start at the recipe's folder."""
+    path: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """Interactions of one's own: a file, a folder, a pattern (`logs/*.parquet`), an address (`s3://...`), or a list of
+    them; relative paths start at the recipe's folder."""
     columns: dict[str, str] = {}
     """Our name -> the file's name, for `user`, `item`, `time` and, if there are any, `rating` and `behaviour`; others
     are item text. A log without users has its sessions: `{user: session_id}`."""
