@@ -227,7 +227,9 @@ def _lists(flat: dict[str, np.ndarray], starts: np.ndarray) -> pl.DataFrame:
     users = len(starts) - 1
     table = pl.DataFrame({USER: np.arange(users, dtype=np.int32)})
     for name, values in flat.items():
-        arrow = pa.array(values, mask=np.isnan(values) if name == RATINGS else None)  # a rating that is no number is none
+        arrow = pa.array(
+            values, mask=np.isnan(values) if name == RATINGS else None
+        )  # a rating that is no number is none
         table = table.with_columns(
             pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(starts), arrow)).alias(name)  # type: ignore[union-attr]
         )
