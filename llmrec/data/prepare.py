@@ -10,7 +10,7 @@ import polars as pl
 import psutil
 
 from llmrec.columns import COUNT, ITEM, ITEMS, KEY, TIME, TRAIN, USER
-from llmrec.data import buckets, splits
+from llmrec.data import buckets, spark, splits
 from llmrec.data.catalogue import catalogue
 from llmrec.data.dropped import Dropped
 from llmrec.data.interactions import LOW, RATING, SHOWN, Arrivals
@@ -66,12 +66,15 @@ def _prepared(
     memory = data.memory * 1e9 if data.memory is not None else psutil.virtual_memory().available / 2
     stock = opened(data, here=here, dropped=dropped, work=work, memory=memory)
     names = settled(stock.arrivals)
-    made = shuffled(stock.arrivals, names, seed=seed)
+    if data.engine == "spark":
+        made, held = spark.shuffled(stock.arrivals, names, split, seed=seed, work=work)
+    else:
+        made = shuffled(stock.arrivals, names, seed=seed)
+        targets = len(data.behaviours.target) if data.behaviours is not None else None
+        held = splits.split(made.histories, split, where=stock.file, targets=targets)
     items, untitled = catalogue(
         made.items, stock.described(names.items, names.item_places), text=data.text, where=stock.file
     )
-    targets = len(data.behaviours.target) if data.behaviours is not None else None
-    held = splits.split(made.histories, split, where=stock.file, targets=targets)
     table = made.histories.insert_column(3, pl.Series(TRAIN, held.train))
     trained = table.select(pl.col(ITEMS).list.head(pl.col(TRAIN)).explode().alias(ITEM)).drop_nulls()
     counts = trained.group_by(ITEM).agg(pl.len().cast(pl.Int64).alias(COUNT))

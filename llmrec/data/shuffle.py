@@ -72,7 +72,7 @@ def settled(arrivals: Arrivals) -> Names:
                 wrong = table.filter(pl.col("fault").is_not_null())
                 if LOW in table.columns:  # what was rated low is in the account already
                     wrong = wrong.filter(~pl.col(LOW))
-                _leave(arrivals, names, wrong, None)
+                leave(arrivals, names, wrong, None)
                 table = table.filter(pl.col("fault").is_null()).drop("fault")
             if table.height:
                 store.put(number, table)
@@ -130,7 +130,7 @@ def _without_repeats(ordered: pl.DataFrame, arrivals: Arrivals, names: Names) ->
     behaviours = data.behaviours
     targets = ordered[BEHAVIOUR].to_numpy() < len(behaviours.target) if behaviours is not None else None
     stay = stays(ordered, data.duplicates, targets)
-    _leave(arrivals, names, ordered.filter(~stay), f"the same item again (duplicates: {data.duplicates})")
+    leave(arrivals, names, ordered.filter(~stay), f"the same item again (duplicates: {data.duplicates})")
     return ordered.filter(stay)
 
 
@@ -162,20 +162,27 @@ def _core(arrivals: Arrivals, names: Names) -> dict[int, np.ndarray]:
                     changed = True
                     left = store.look(number, USER, ITEM, LINE)
                     assert left is not None
-                    _leave(
-                        arrivals, names, left.filter(pl.Series(rows)), f"{word} with fewer than {least} interactions"
-                    )
+                    leave(arrivals, names, left.filter(pl.Series(rows)), f"{word} with fewer than {least} interactions")
                     stay &= ~rows
             counts += np.bincount(item[stay], minlength=len(counts))
         few = (counts > 0) & (counts < data.min_item)
         if not changed and not few.any():
             break
-    _check(arrivals, names, alive, before, people, most)
+    rest = {number: int(stay.sum()) for number, stay in alive.items()}
+    users: list[int] = []
+    if sum(count > 0 for count in rest.values()) == 1:
+        number = max(rest, key=lambda one: rest[one])
+        last = store.look(number, USER)
+        assert last is not None
+        users = last.filter(pl.Series(alive[number]))[USER].unique().to_list()
+    check(arrivals, names, left=sum(rest.values()), before=before, people=people, most=most, users=users)
     return alive
 
 
-def _check(arrivals: Arrivals, names: Names, alive: dict[int, np.ndarray], before: int, people: int, most: int) -> None:
-    left = sum(int(stay.sum()) for stay in alive.values())
+def check(
+    arrivals: Arrivals, names: Names, *, left: int, before: int, people: int, most: int, users: list[int]
+) -> None:
+    """Raises DataFault where nothing is left, or one user: `users` are those who are, or some of them."""
     data, file = arrivals.data, arrivals.file
     if left == 0:
         raise DataFault(
@@ -183,19 +190,14 @@ def _check(arrivals: Arrivals, names: Names, alive: dict[int, np.ndarray], befor
             f"data.min_user={data.min_user} and data.min_item={data.min_item} (the most active user has {most:,}). "
             "Lower them."
         )
-    with_rows = [number for number, stay in alive.items() if stay.any()]
-    if len(with_rows) == 1:
-        table = arrivals.rows.look(with_rows[0], USER)
-        assert table is not None
-        users = table.filter(pl.Series(alive[with_rows[0]]))[USER].unique()
-        if len(users) == 1:
-            raise DataFault(
-                f"{file}: only one user is left, {names.users[int(users[0])]!r} with {left:,} interactions; it takes "
-                f"two to compare rankers. Is it the right column? Left out: {arrivals.dropped.words()}."
-            )
+    if len(users) == 1:
+        raise DataFault(
+            f"{file}: only one user is left, {names.users[users[0]]!r} with {left:,} interactions; it takes two to "
+            f"compare rankers. Is it the right column? Left out: {arrivals.dropped.words()}."
+        )
 
 
-def _leave(arrivals: Arrivals, names: Names, rows: pl.DataFrame, reason: str | None) -> None:
+def leave(arrivals: Arrivals, names: Names, rows: pl.DataFrame, reason: str | None) -> None:
     """Enters rows that are left out, under their keys; those with a `fault` of their own with what they held."""
     for part in rows.iter_slices(ENTERED):
         told = part.select(

@@ -55,10 +55,7 @@ def split(histories: pl.DataFrame, section: Split, *, where: str, targets: int |
         target = "last"
     else:
         if times is None:
-            raise DataFault(
-                f"{where}: split.method is time, and the interactions have no times. Map the column with "
-                "data.columns: {time: ...}, or use split.method=last, where the file's order counts."
-            )
+            raise no_times(where)
         test = _moment(times, section.quantile, "test", where)
         valid = _moment(times[times < test], section.quantile, "validation", where)
         starts = np.cumsum(lengths) - lengths
@@ -68,10 +65,7 @@ def split(histories: pl.DataFrame, section: Split, *, where: str, targets: int |
         target = section.target
     queries = _queries(histories, lengths, times, spans, target, asked)
     if not (queries[FOLD] == "test").any():
-        raise DataFault(
-            f"{where}: no user has anything left to ask for: {_reach(section, lengths)}. Lower split.quantile, or use "
-            "split.method=last."
-        )
+        raise nobody(where, section, lengths)
     return Held(train.astype(np.int32), queries, moments)
 
 
@@ -93,10 +87,7 @@ def _moment(times: np.ndarray, quantile: float, fold: str, where: str) -> int:
     place = min(int(quantile * len(times)), len(times) - 1)
     moment = int(np.partition(times, place)[place]) if len(times) else 0
     if not len(times) or times.min() == moment:
-        raise DataFault(
-            f"{where}: split.quantile={quantile:g} leaves nothing before the {fold} moment, of {len(times):,} "
-            f"interactions at {len(np.unique(times)):,} distinct times. Raise it, or use split.method=last."
-        )
+        raise nothing_before(where, quantile, fold, len(times), len(np.unique(times)))
     return moment
 
 
@@ -171,6 +162,30 @@ def places_from_the_end(owner: np.ndarray) -> np.ndarray:
     last = np.flatnonzero(np.append(owner[1:] != owner[:-1], True)) if len(owner) else np.empty(0, dtype=np.int64)
     runs = np.diff(last, prepend=-1)
     return np.repeat(last, runs) - np.arange(len(owner))
+
+
+def no_times(where: str) -> DataFault:
+    """What to say where a split by time has no times."""
+    return DataFault(
+        f"{where}: split.method is time, and the interactions have no times. Map the column with "
+        "data.columns: {time: ...}, or use split.method=last, where the file's order counts."
+    )
+
+
+def nothing_before(where: str, quantile: float, fold: str, count: int, distinct: int) -> DataFault:
+    """What to say where a moment has no past."""
+    return DataFault(
+        f"{where}: split.quantile={quantile:g} leaves nothing before the {fold} moment, of {count:,} interactions at "
+        f"{distinct:,} distinct times. Raise it, or use split.method=last."
+    )
+
+
+def nobody(where: str, section: Split, lengths: np.ndarray) -> DataFault:
+    """What to say where no test query is left."""
+    return DataFault(
+        f"{where}: no user has anything left to ask for: {_reach(section, lengths)}. Lower split.quantile, or use "
+        "split.method=last."
+    )
 
 
 def _reach(section: Split, lengths: np.ndarray) -> str:
