@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from llmrec.data.readers import LINE
 from llmrec.data.salvage import NOT_UTF8
 from llmrec.data.shuffle import Names, Shuffled, settled, shuffled
 from llmrec.data.summary import Summary, summarised
-from llmrec.errors import DataFault
+from llmrec.errors import DataFault, RunFault
 from llmrec.progress import note
 from llmrec.recipe import sections
 
@@ -32,25 +35,25 @@ def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path
     """Reads interactions and items, leaves out what cannot be used, orders, codes and splits; writes to `out`.
 
     `here` is the recipe's folder, where relative paths start. What was left out is in `out/rejected_rows.parquet`, also
-    when the rest comes to nothing and DataFault is raised. `data.memory` bounds what is held while interactions are
-    turned into histories; the histories themselves, 12 bytes an interaction, are held whole, as in every later stage.
+    when the rest comes to nothing and DataFault is raised; RunFault where the disk is full. `data.memory` bounds what
+    is held while interactions are turned into histories; the histories themselves, 12 bytes an interaction, are held
+    whole, as in every later stage.
     """
     work = out / WORK
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     dropped = Dropped(work / "rejected")
     account = out / REJECTED
-    try:
-        larder, summary = _prepared(data, split, seed=seed, here=here, work=work, dropped=dropped)
-        dropped.write(account)
-    except DataFault as fault:
-        table = dropped.write(account)
-        if dropped.counts():
-            raise DataFault(f"{fault} Each row that was left out is in {table}, with the reason.") from None
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    larder.write(out)
-    summary.write(out / "summary.json")
+    with _room(out, work):
+        try:
+            larder, summary = _prepared(data, split, seed=seed, here=here, work=work, dropped=dropped)
+            dropped.write(account)
+        except DataFault as fault:
+            table = dropped.write(account)
+            if dropped.counts():
+                raise DataFault(f"{fault} Each row that was left out is in {table}, with the reason.") from None
+            raise
+        larder.write(out)
+        summary.write(out / "summary.json")
     if summary.dropped:
         note(f"prepare: rows left out: {dropped.words()}; each is in {out.name}/{account.name}")
     if summary.untitled:
@@ -58,6 +61,24 @@ def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path
     if NOT_UTF8 in summary.dropped:
         note("prepare: if the file is Latin-1 throughout, convert it: iconv -f latin1 -t utf-8")
     return summary
+
+
+@contextmanager
+def _room(out: Path, work: Path) -> Iterator[None]:
+    """Clears up what waited on disk; a full disk becomes one message."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        full = isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and not any(words in str(fault) for words in ("No space left", "os error 28")):
+            raise
+        waiting = sum(path.stat().st_size for path in work.rglob("*") if path.is_file()) / 1e9
+        raise RunFault(
+            f"{out}: the disk is full ({waiting:.1f} GB of it wait there for prepare). Free some space, choose another "
+            "place with --runs, or raise data.memory, so that less has to wait; then run the same command again."
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _prepared(
