@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.data.buckets import COUNT
@@ -161,6 +161,7 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(PIECES, st.integers(1, 12))
 def test_a_column_in_pieces_is_the_column(written: list[str], size: int):
     moments = Moments()
@@ -180,6 +181,7 @@ def test_a_column_in_pieces_is_the_column(written: list[str], size: int):
 IDS = st.lists(st.sampled_from(["1", "1.0", " 1", "2.0", "2", "ann", "", None, "nan"]), max_size=10)
 
 
+@settings(deadline=None)
 @given(IDS, st.integers(1, 10))
 def test_identifiers_in_pieces_are_the_identifiers(ids: list[str | None], size: int):
     keys = Keys()
