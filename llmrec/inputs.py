@@ -8,14 +8,18 @@ which may hold gigabytes, by the names, sizes and times of their files.
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
 from llmrec import resources
-from llmrec.data.manifest import read_manifest
+from llmrec.data.manifest import find_manifest
+from llmrec.data.parts import parts
+from llmrec.data.remote import is_address
+from llmrec.data.sources import place
 from llmrec.errors import UserError
 from llmrec.files import digest
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import Reading, Recipe
 
 
 def known_by_content(recipe: Recipe, here: Path) -> dict[str, Any]:
@@ -36,9 +40,22 @@ def known_by_content(recipe: Recipe, here: Path) -> dict[str, Any]:
     return values
 
 
-def _content(here: Path, path: str | None) -> Any:
-    found = None if path is None else here / Path(path).expanduser()
-    return path if found is None or not found.is_file() else {"file": found.name, "sha256": _digest(found)}
+def _content(here: Path, path: str | list[str] | None) -> Any:
+    """Each file's name and hash. An address stays one: what lies there is the store's to keep as it is."""
+    if isinstance(path, list):
+        return [_content(here, one) for one in path]
+    if path is None or is_address(path):
+        return path
+    found = here / Path(path).expanduser()
+    if found.is_file():
+        return {"file": found.name, "sha256": _digest(found)}
+    try:
+        inside = [part.path for part in parts(found, Reading())]
+    except UserError:
+        return path
+    start = os.path.commonpath([file.parent for file in inside])
+    files = [file for file in inside if file.is_file()]
+    return [{"file": str(file.relative_to(start)), "sha256": _digest(file)} for file in files] or path
 
 
 def _shipped(kind: resources.Kind, name: str, here: Path) -> Any:
@@ -53,14 +70,18 @@ def _dataset(name: str | None, here: Path) -> Any:
     if name is None:
         return None
     try:
-        path = resources.find("data", name, here=here)
-        manifest = read_manifest(path)
+        manifest, folder = find_manifest(name, here)
     except UserError:
         return name
-    local = [fetch.path for source in manifest.sources for fetch in source.files if fetch.path is not None]
+    local = [
+        str(place(manifest, fetch, folder) / fetch.path)
+        for source in manifest.sources
+        for fetch in source.files
+        if fetch.path is not None
+    ]
     return {
         **manifest.model_dump(mode="json", include={"name", "sources", "rows_sha256"}),
-        "files": [_content(path.resolve().parent, file) for file in local],
+        "files": [_content(folder, file) for file in local],
     }
 
 

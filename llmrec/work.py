@@ -123,7 +123,7 @@ def pairs(task: Task, out: Path) -> None:
     manifest = _manifest(recipe, task.here)
     write_card(
         out,
-        dataset=recipe.data.dataset or Path(str(recipe.data.path)).name,
+        dataset=recipe.data.dataset or _called(recipe.data.path),
         licence=manifest.get("licence"),
         licence_url=manifest.get("homepage"),
         citation=manifest.get("citation"),
@@ -355,10 +355,14 @@ def _rankers(task: Task) -> dict[str, list[str]]:
     return found
 
 
+def _called(path: str | list[str] | None) -> str:
+    """The name of the files, for people."""
+    return " + ".join(Path(one).name for one in ([path] if isinstance(path, str) else path or []))
+
+
 def _manifest(recipe: Recipe, here: Path) -> dict[str, Any]:
     if recipe.data.dataset is None:
         return {}
-    from llmrec.data.manifest import read_manifest
-    from llmrec.resources import find
+    from llmrec.data.manifest import find_manifest
 
-    return read_manifest(find("data", recipe.data.dataset, here=here)).model_dump()
+    return find_manifest(recipe.data.dataset, here)[0].model_dump()

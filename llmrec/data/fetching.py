@@ -10,13 +10,16 @@ import http.client
 import shutil
 import subprocess
 import sys
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from llmrec.data import remote
 from llmrec.data.manifest import Fetch, Table
 from llmrec.errors import DataFault
 from llmrec.files import digest
@@ -29,11 +32,33 @@ LARGE = 20 * CHUNK  # from here on progress is shown
 def fetched(fetch: Fetch, work: Path, here: Path) -> Path:
     """The file, downloaded into `work` or lying at a path from `here`; DataFault where it cannot be had."""
     if fetch.path is not None:
-        path = (here / fetch.path).resolve()
-        if not path.is_file():
-            raise DataFault(f"{path}: there is no such file.")
-        return path
-    return _download(fetch, work) if fetch.url is not None else _wheel(fetch, work)
+        return lying(fetch, here)
+    if fetch.url is None:
+        return _wheel(fetch, work)
+    web = fetch.url.startswith(("https://", "http://"))
+    return _download(fetch, work) if web else _from_store(fetch, work)
+
+
+def lying(fetch: Fetch, here: Path) -> Path:
+    """The file at a path from `here`; DataFault where it is not there, with how to get it if that is known."""
+    assert fetch.path is not None
+    path = (here / fetch.path).resolve()
+    if not path.is_file():
+        raise DataFault(f"{path}: there is no such file.{f' {fetch.by_hand}' if fetch.by_hand else ''}")
+    return path
+
+
+def _from_store(fetch: Fetch, work: Path) -> Path:
+    assert fetch.url is not None
+    into = work / (fetch.url.rsplit("/", 1)[-1] or "download")
+    note(f"fetching {fetch.url}")
+    system, path = remote.store(fetch.url)
+    try:
+        with system.open(path, "rb") as come, into.open("wb") as file:
+            copied(come, file, fetch.max_bytes, fetch.label, expected=int(system.size(path) or 0))
+    except remote.FAULTS as fault:
+        raise DataFault(f"{fetch.url}: cannot be fetched ({fault}).") from None
+    return into
 
 
 def _download(fetch: Fetch, work: Path) -> Path:
@@ -46,7 +71,7 @@ def _download(fetch: Fetch, work: Path) -> Path:
             if fetch.url.startswith("https://") and not answer.url.startswith("https://"):
                 raise DataFault(f"{fetch.url}: redirects to {answer.url}, which is not https.")
             size = int(answer.headers.get("Content-Length") or 0)
-            _copy(answer, file, fetch.max_bytes, fetch.label, expected=size)
+            copied(answer, file, fetch.max_bytes, fetch.label, expected=size)
     except urllib.error.HTTPError as fault:
         fault.close()
         raise DataFault(f"{fetch.url}: HTTP {fault.code} {fault.reason}.") from None
@@ -79,9 +104,13 @@ def _wheel(fetch: Fetch, work: Path) -> Path:
 def take(table: Table, fetch: Fetch, arrived: Path, keep: Path) -> None:
     """Copies the table out of what arrived, if it is in there, under its last name: nothing lands elsewhere."""
     into = keep / Path(table.file).name
-    if not zipfile.is_zipfile(arrived) or arrived.name == table.file:
-        if arrived.name == Path(table.file).name:
-            shutil.copyfile(arrived, into)
+    if arrived.name == Path(table.file).name:
+        shutil.copyfile(arrived, into)
+        return
+    if tarfile.is_tarfile(arrived):
+        _take_from_tar(table, fetch, arrived, into)
+        return
+    if not zipfile.is_zipfile(arrived):
         return
     try:
         with zipfile.ZipFile(arrived) as archive:
@@ -90,12 +119,27 @@ def take(table: Table, fetch: Fetch, arrived: Path, keep: Path) -> None:
             if archive.getinfo(table.file).file_size > fetch.max_bytes:
                 raise DataFault(f"{fetch.label}: {table.file} unpacks to more than {fetch.max_bytes:,} bytes.")
             with archive.open(table.file) as member, into.open("wb") as file:
-                _copy(member, file, fetch.max_bytes, f"{fetch.label}: {table.file}")
+                copied(member, file, fetch.max_bytes, f"{fetch.label}: {table.file}")
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as fault:
         raise DataFault(f"{fetch.label}: the archive is damaged ({fault}).") from None
 
 
-def _copy(come: IO[bytes], go: BinaryIO, limit: int, label: str, *, expected: int = 0) -> None:
+def _take_from_tar(table: Table, fetch: Fetch, arrived: Path, into: Path) -> None:
+    """The one member of that name, if it is a plain file; its own path and mode mean nothing."""
+    try:
+        with tarfile.open(arrived) as archive:
+            for member in archive:  # a stream has no index: stop at the first, and do not read what follows
+                if member.name.removeprefix("./") == table.file and member.isfile():
+                    come = archive.extractfile(member)
+                    assert come is not None
+                    with come, into.open("wb") as file:
+                        copied(come, file, fetch.max_bytes, f"{fetch.label}: {table.file}", expected=member.size)
+                    return
+    except (tarfile.TarError, EOFError, zlib.error) as fault:
+        raise DataFault(f"{fetch.label}: the archive is damaged ({fault}).") from None
+
+
+def copied(come: IO[bytes], go: BinaryIO, limit: int, label: str, *, expected: int = 0) -> None:
     """Copies in pieces, never more than `limit` bytes, whatever a header promised."""
     written = 0
     pieces: Iterable[bytes] = iter(lambda: come.read(CHUNK), b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from llmrec.data.rows import LINE, Piece
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Format, Reading
 
+HALVES = re.compile(  # half of a surrogate pair, for which polars' reader quietly puts a null character
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 WORDS: dict[str, str] = {"jsonl": "JSON", "python": "Python"}
 
 
@@ -48,8 +52,8 @@ def _parsed(
     block: bytes, kind: Format, columns: Mapping[str, str], *, start: int, lines: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
-        if kind != "jsonl":
-            raise pl.exceptions.ComputeError("no JSON")
+        if kind != "jsonl" or ((b"\\ud" in block or b"\\uD" in block) and HALVES.search(block)):
+            raise pl.exceptions.ComputeError("nothing for the strict reader")
         frame = pl.read_ndjson(block, schema=dict.fromkeys(columns.values(), pl.String()))
         if frame.height != lines:
             raise pl.exceptions.ComputeError("blank lines")

@@ -6,8 +6,11 @@ which `rows_sha256` holds them to.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
@@ -17,6 +20,7 @@ from llmrec.errors import DataFault, UserError
 from llmrec.recipe.sections import Reading, Settings
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+STORES = ("s3", "gs", "gcs", "az", "abfs", "hf", "memory")  # where fsspec may fetch from, if the sha256 is known
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -29,6 +33,9 @@ class Fetch(Settings):
     """A pinned requirement, `name==version`, whose wheel is downloaded with pip."""
     path: str | None = None
     """A file; relative paths start at the manifest's folder."""
+    by_hand: str | None = None
+    """How a person gets the file at `path`, where terms must be accepted first: then it lies in `by-hand/NAME` of the
+    cache, not beside the manifest."""
     sha256: Sha256 | None = None
     """Of the whole file, if its publisher or we know it."""
     md5: Md5 | None = None
@@ -42,9 +49,15 @@ class Fetch(Settings):
     def one_place(self) -> Fetch:
         if sum(x is not None for x in (self.url, self.pip, self.path)) != 1:
             raise ValueError("give one of url, pip or path")
-        checked = self.sha256 or self.md5
-        if self.url and not self.url.startswith("https://") and not (self.url.startswith("http://") and checked):
-            raise ValueError(f"{self.url}: an address starts with https:// (or http:// where a checksum is given)")
+        if self.by_hand is not None and self.path is None:
+            raise ValueError("by_hand goes with path")
+        scheme, checked = (self.url or "https://").split("://")[0], self.sha256 or self.md5
+        trusted = scheme == "https" or (scheme == "http" and checked) or (scheme in STORES and self.sha256)
+        if not trusted:
+            raise ValueError(
+                f"{self.url}: an address starts with https:// (or http:// where a checksum is given, or "
+                f"{', '.join(f'{store}://' for store in STORES)} where a sha256 is given)"
+            )
         return self
 
     @property
@@ -103,17 +116,66 @@ class Manifest(Settings):
     """Interactions in the file."""
     rows_sha256: Sha256 | None = None
     """Of the interactions file without its header line, for every source; null where nobody has told us."""
+    parameters: dict[str, list[str]] = Field(default_factory=dict)
+    """What a dataset of many parts leaves open: a name that stands in braces in `sources`, and what it may be."""
     sources: Annotated[list[Source], Field(min_length=1)]
     """Tried in order."""
 
+    def filled(self, given: dict[str, str], *, where: str) -> Manifest:
+        """The manifest of one part: `sources` with the parameters filled in; DataFault for an unknown value."""
+        if not given:
+            return self
+        for name, value in given.items():
+            known = self.parameters.get(name)
+            if known is None:
+                raise DataFault(f"{where}: has no parameter {name}; it has {', '.join(self.parameters) or 'none'}.")
+            if value not in known:
+                near = get_close_matches(value, known, n=1, cutoff=0.4)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                raise DataFault(f"{where}: {name} is none of {', '.join(known)}.{hint}")
+        if self.parameters.keys() - given:
+            raise DataFault(f"{where}: {self.unfilled}")
+        values = self.model_dump(exclude_unset=True)
+        values["sources"] = _filled(values["sources"], given)
+        part = " ".join(given.values())
+        values |= {"name": "-".join([self.name, *given.values()]).lower(), "title": f"{self.title}, {part}"}
+        return Manifest.model_validate({**values, "parameters": {}})
+
+    @property
+    def unfilled(self) -> str:
+        """What to say where a part must be chosen first."""
+        return " ".join(
+            f"Say which {name}: {self.name}?{name}={known[0]}. There are {', '.join(known)}."
+            for name, known in self.parameters.items()
+        )
+
+
+def _filled(thing: Any, given: dict[str, str]) -> Any:
+    """Every string in it with `{name}` replaced."""
+    if isinstance(thing, dict):
+        return {key: _filled(inner, given) for key, inner in thing.items()}
+    if isinstance(thing, list):
+        return [_filled(inner, given) for inner in thing]
+    if isinstance(thing, str):
+        return reduce(lambda text, one: text.replace(f"{{{one[0]}}}", one[1]), given.items(), thing)
+    return thing
+
 
 def find_manifest(name_or_path: str, here: Path | None = None) -> tuple[Manifest, Path]:
-    """A manifest by shipped name or by path, and the folder that it lies in."""
+    """A manifest by shipped name or by path, and the folder that it lies in.
+
+    `amazon-2023?category=Video_Games` is one part of a dataset of many; without the part nothing can be fetched.
+    """
+    name, _, query = name_or_path.partition("?")
     try:
-        path = resources.find("data", name_or_path, here=here)
+        path = resources.find("data", name, here=here)
     except UserError as fault:
         raise DataFault(str(fault)) from None
-    return read_manifest(path), path.resolve().parent
+    try:
+        given = dict(parse_qsl(query, strict_parsing=True)) if query else {}
+    except ValueError:
+        raise DataFault(f"{name_or_path}: write it as {name}?name=value.") from None
+    return read_manifest(path).filled(given, where=name_or_path), path.resolve().parent
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEM, KEY, TIME, USER
-from llmrec.data import readers, sources
+from llmrec.data import readers, remote, sources
 from llmrec.data.catalogue import RESERVED, Described, described, first_texts, placeholders
 from llmrec.data.dropped import Dropped
 from llmrec.data.interactions import BEHAVIOUR, RATING, Arrivals
@@ -80,8 +80,12 @@ def opened(data: Data, *, here: Path, dropped: Dropped, work: Path, memory: floa
 
 def _of_manifest(data: Data, here: Path) -> Named:
     assert data.dataset is not None
-    if data.columns or data.items is not None:
-        raise DataFault("data.columns and data.items go with data.path; a dataset's manifest has its own.")
+    given = ["columns", "items", *Reading.model_fields]
+    if taken := [name for name in given if name in data.model_fields_set]:
+        raise DataFault(
+            f"data.columns, data.items and how a file reads go with data.path; a dataset's manifest has its own. "
+            f"Leave out data.{taken[0]}."
+        )
     manifest, folder = find_manifest(data.dataset, here)
     stored = sources.get(manifest, folder)
     source = stored.source
@@ -111,14 +115,20 @@ def _of_ones_own(data: Data, here: Path) -> Named:
     else:
         beside, of_items = _told(data.items, data.items.path, here)
         items = (beside, of_items.model_copy(update={"columns": {ITEM: ITEM, **data.items.columns}}))
-    return Named(path.name, str(path), TIES, (path, table.model_copy(update={"columns": columns})), items)
+    name = table.file if table.files else path.name
+    origin = data.path if isinstance(data.path, str) and remote.is_address(data.path) else str(path)
+    return Named(name, origin, TIES, (path, table.model_copy(update={"columns": columns})), items)
 
 
 def _told(reading: Reading, path: str | list[str], here: Path) -> tuple[Path, Table]:
     """Where the file or files are, and all that the recipe says of how they read."""
     how = reading.model_dump(include=set(Reading.model_fields))
-    if isinstance(path, list):
-        files = [str(Path(one).expanduser()) for one in path]
-        return here, Table(file=" + ".join(Path(one).name for one in files), files=files, **how)
-    found = here / Path(path).expanduser()
-    return found, Table(file=found.name, **how)
+    if isinstance(path, str):
+        found = _place(path, here)
+        return found, Table(file=found.name, **how)
+    files = [_place(one, here) for one in path]
+    return here, Table(file=" + ".join(file.name for file in files), files=[str(file) for file in files], **how)
+
+
+def _place(path: str, here: Path) -> Path:
+    return remote.local(path) if remote.is_address(path) else here / Path(path).expanduser()

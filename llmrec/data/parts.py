@@ -50,7 +50,7 @@ def parts(path: Path, table: Reading, files: Sequence[str] = ()) -> list[Part]:
     Raises DataFault where there is none, or where they are of several formats.
     """
     if files:
-        return [part for file in files for part in parts(path / file, table)]
+        return [part for file in files for part in parts(path / Path(file).expanduser(), table)]
     if any(sign in path.name for sign in "*?[") and not path.exists():
         found = [Part(file, _keys(path.parent, file)) for file in sorted(path.parent.glob(path.name))]
         if not found:
@@ -72,7 +72,8 @@ def _of_folder(path: Path, table: Reading) -> list[Part]:
     if table.format is None:
         shown = [file for file in shown if Path(unpacked(file.name)).suffix.lstrip(".").lower() in FORMATS]
     if not shown:
-        raise DataFault(f"{path}: is a folder with no data file in it ({len(inside):,} others).")
+        others = f" with no data file in it ({len(inside):,} others)" if inside else ""
+        raise DataFault(f"{path}: is a folder{others}; give a file.")
     kinds = {format_of(path / file, table): file for file in shown}
     if len(kinds) > 1:
         told = ", ".join(f"{kind} ({file})" for kind, file in kinds.items())

@@ -6,6 +6,7 @@ be read and says of the rest which line, why, and what stood there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from types import ModuleType
 
 import polars as pl
 
+from llmrec.columns import TIME
 from llmrec.data import columnar, databases, delimited, jsonlines, salvage
 from llmrec.data.manifest import Table
 from llmrec.data.parts import Part, agreed, format_of, parts
@@ -21,9 +23,11 @@ from llmrec.data.rows import LINE, Piece, Rows
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Format
 
-__all__ = ["LINE", "ROWS", "Rows", "batches", "format_of", "header", "missing", "read"]
+__all__ = ["LINE", "ROWS", "Rows", "batches", "dated", "format_of", "header", "missing", "read"]
 
 ROWS = 2_000_000
+FRACTIONS = re.compile(r"%\.?[369]?f")
+UNDATED = "time cannot be read"  # as rows without any time are called
 FAMILIES: dict[Format, ModuleType] = {
     "csv": delimited, "tsv": delimited, "dat": delimited, "inter": delimited, "jsonl": jsonlines, "python": jsonlines,
     "parquet": columnar, "arrow": columnar, "sqlite": databases, "duckdb": databases,
@@ -64,7 +68,8 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
         for piece in _gathered(_pieces(part, table, columns), rows):
             told = piece.table.with_columns(pl.col(name).cast(kind) for name, kind in types.items())
             told = told.with_columns(pl.col(LINE) + before)
-            bad = piece.bad.with_columns(pl.col(LINE) + before)
+            told, undated = _dated(told, table)
+            bad = pl.concat([piece.bad.with_columns(pl.col(LINE) + before), undated])
             height, lines = height + told.height, lines + piece.lines
             worst = worst if worst.height else bad.head(1)
             yield Rows(told, bad, part.path.name, before)
@@ -92,6 +97,8 @@ def missing(path: Path, ours: str, theirs: str, found: list[str]) -> str:
 
 def _header(part: Part, table: Table) -> list[str]:
     kind = format_of(part.path, table)
+    if table.query is not None and FAMILIES[kind] is not databases:
+        raise DataFault(f"{part.path}: is read as {kind}, and a query goes with SQLite or DuckDB. Leave query out.")
     names: list[str] = FAMILIES[kind].header(part.path, kind, table)
     return [*names, *(key for key in part.keys if key not in names)]
 
@@ -121,6 +128,24 @@ def _pieces(part: Part, table: Table, columns: Mapping[str, str]) -> Iterator[Pi
     keys = {ours: pl.lit(part.keys[theirs], pl.String) for ours, theirs in columns.items() if theirs in part.keys}
     for piece in FAMILIES[kind].pieces(part.path, kind, table, own):
         yield replace(piece, table=piece.table.with_columns(**keys).select(LINE, *columns)) if keys else piece
+
+
+def dated(column: pl.Series, form: str) -> pl.Series:
+    """Dates in a form of strftime's as whole seconds since 1970, microseconds if it has fractions; else null."""
+    text = column.cast(pl.String).str.strip_chars()
+    stamps = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC" if "%z" in form else None)
+    return stamps.dt.epoch("us" if FRACTIONS.search(form) else "s")
+
+
+def _dated(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows with their times read as `time_format` says, and those whose times are not so."""
+    if table.time_format is None or TIME not in rows.columns:
+        return rows, salvage.nothing_bad()
+    read = dated(rows[TIME], table.time_format)
+    faulty = read.is_null() & (rows[TIME].cast(pl.String).fill_null("") != "")
+    texts = [pl.col(c).cast(pl.String, strict=False).fill_null("") for c in rows.columns if c != LINE]
+    bad = rows.select(LINE, pl.lit(UNDATED).alias("reason"), pl.concat_str(texts, separator=",").alias("raw"))
+    return rows.with_columns(read.alias(TIME)).filter(~faulty), bad.filter(faulty)
 
 
 def _gathered(pieces: Iterator[Piece], rows: int) -> Iterator[Piece]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
+import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrec.data.fetching import check_whole, fetched, take
-from llmrec.data.manifest import Manifest, Source, Table
+from llmrec.data.fetching import check_whole, fetched, lying, take
+from llmrec.data.manifest import Fetch, Manifest, Source, Table
+from llmrec.data.remote import home as home  # the cache of everything that is fetched
+from llmrec.data.streams import unpacked
 from llmrec.errors import DataFault
 from llmrec.files import digest
 from llmrec.progress import note
@@ -34,19 +36,14 @@ class Stored:
     origin: str
 
 
-def home() -> Path:
-    """Where downloads are kept: `LLMREC_HOME`, else `$XDG_CACHE_HOME/llmrec`, else `~/.cache/llmrec`."""
-    if os.environ.get("LLMREC_HOME"):
-        return Path(os.environ["LLMREC_HOME"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmrec"
-
-
 def get(manifest: Manifest, here: Path, *, cache: Path | None = None) -> Stored:
     """The dataset's tables, from the cache or from the first source that delivers.
 
     `here` is the manifest's folder. A source that fails is noted on stderr and the next is tried. Raises DataFault when
     none delivers, with what each of them said.
     """
+    if manifest.parameters:
+        raise DataFault(f"{manifest.name}: is a dataset of several parts. {manifest.unfilled}")
     root = (cache or home()) / "datasets" / manifest.name
     for source in manifest.sources:  # a later source's good copy is better than an earlier source's long timeout
         if not _is_local(source) and (stored := _cached(manifest, source, root / _fingerprint(source))) is not None:
@@ -54,7 +51,7 @@ def get(manifest: Manifest, here: Path, *, cache: Path | None = None) -> Stored:
     said = []
     for at, source in enumerate(manifest.sources, start=1):
         try:
-            return _in_place(manifest, source, here) or _fetched(manifest, source, root, here)
+            return _inplace(manifest, source, here) or _fetched(manifest, source, root, here)
         except DataFault as fault:
             said.append(str(fault))
             if at < len(manifest.sources):
@@ -92,19 +89,24 @@ def _cached(manifest: Manifest, source: Source, folder: Path) -> Stored | None:
     return stored
 
 
+def place(manifest: Manifest, fetch: Fetch, here: Path) -> Path:
+    """Where relative paths start: at the manifest, or where people put what they have to fetch themselves."""
+    return home() / "by-hand" / manifest.name if fetch.by_hand is not None else here
+
+
 def _is_local(source: Source) -> bool:
     """Whether a file of one's own is in it: such files change, and are not kept a second time."""
     return any(fetch.path is not None for fetch in source.files)
 
 
-def _in_place(manifest: Manifest, source: Source, here: Path) -> Stored | None:
+def _inplace(manifest: Manifest, source: Source, here: Path) -> Stored | None:
     """Tables that are files of this machine already; None where something must be fetched or unpacked."""
-    paths = [(here / fetch.path).resolve() for fetch in source.files if fetch.path is not None]
-    if len(paths) < len(source.files) or any(path.is_file() and zipfile.is_zipfile(path) for path in paths):
+    if any(fetch.path is None for fetch in source.files):
+        return None
+    paths = [lying(fetch, place(manifest, fetch, here)) for fetch in source.files]
+    if any(zipfile.is_zipfile(path) or tarfile.is_tarfile(path) for path in paths):
         return None
     for fetch, path in zip(source.files, paths, strict=True):
-        if not path.is_file():
-            raise DataFault(f"{path}: there is no such file.")
         check_whole(fetch, path)
     by_name = {path.name: path for path in paths}
     tables = [source.interactions] + ([source.items] if source.items else [])
@@ -131,7 +133,7 @@ def _fetched(manifest: Manifest, source: Source, root: Path, here: Path) -> Stor
         keep = work / "keep"
         keep.mkdir()
         for fetch in source.files:
-            arrived = fetched(fetch, work, here)
+            arrived = fetched(fetch, work, place(manifest, fetch, here))
             check_whole(fetch, arrived)
             for table in (source.interactions, source.items):
                 if table is not None:
@@ -168,12 +170,13 @@ def _verify(manifest: Manifest, stored: Stored) -> None:
 
 def has_header(table: Table) -> bool:
     """Whether the file's first line names its columns, as far as its bytes tell: a packed file is taken whole."""
-    return not table.file.endswith(".gz") and not table.names and (table.format or suffix(table.file)) in HEADED
+    packed = unpacked(table.file) != table.file
+    return not packed and not table.names and (table.format or suffix(table.file)) in HEADED
 
 
 def suffix(name: str) -> str:
-    """The ending that says the format, `.gz` aside: `reviews.jsonl.gz` -> `jsonl`."""
-    return Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
+    """The ending that says the format, `.gz` and `.zst` aside: `reviews.jsonl.gz` -> `jsonl`."""
+    return Path(unpacked(name)).suffix.lstrip(".").lower()
 
 
 def _stored(source: Source, folder: Path, origin: str) -> Stored:

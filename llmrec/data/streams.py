@@ -21,6 +21,7 @@ from llmrec.recipe.sections import Reading
 HEAD = 1 << 22  # bytes that are looked at for column names
 BLOCK = 1 << 25
 PIECE = 1 << 20
+WIDEST = 10_000_000  # bytes of one record with quotes; a quote that is open for longer is a stray one
 TOO_LONG = 1 << 30  # a line of a gigabyte is no line
 PACKED = (".gz", ".zst")
 
@@ -41,8 +42,8 @@ def head(path: Path, table: Reading) -> bytes:
 def blocks(path: Path, table: Reading, *, quoted: bool) -> Iterator[bytes]:
     """The file in blocks that end at a line's end, UTF-8 (still unchecked).
 
-    quoted: a line end between two quotes is none, so a block ends before the record that is still open. Where quotes
-    never close, it ends at a line all the same: the damage stays in that block.
+    quoted: a line end between two quotes is none, so a block ends before the record that is still open. Where a quote
+    stays open for too long, it ends at a line all the same: the damage stays in that block.
     """
     rest = b""
     for piece in _pieces(path, table, BLOCK):
@@ -51,7 +52,7 @@ def blocks(path: Path, table: Reading, *, quoted: bool) -> Iterator[bytes]:
         if not at and len(held) > TOO_LONG:
             raise DataFault(f"{path}: a line of more than {TOO_LONG:,} bytes; is it a text file, and ends its lines?")
         if quoted:
-            at = _closed(held, at) or at
+            at = _closed(held, at) or (at if len(held) > BLOCK + WIDEST else 0)
         if at:
             yield held[:at]
         rest = held[at:]
@@ -131,7 +132,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _check(path: Path, content: bytes, table: Reading) -> None:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and table.encoding == "utf-8":
-        raise DataFault(f"{path}: is UTF-16; say encoding: utf-16.")
+        raise DataFault(f"{path}: is UTF-16; save it as UTF-8 (iconv -f utf-16 -t utf-8), or say encoding: utf-16.")
     if content.startswith(b"PAR1"):
         raise DataFault(f"{path}: is Parquet inside; rename it to end in .parquet.")
     if not content.strip():
@@ -147,5 +148,5 @@ def _decoded(
         where = at + (fault.start if isinstance(fault, UnicodeDecodeError) else 0)
         raise DataFault(
             f"{path}: is not {table.encoding} ({fault.reason if isinstance(fault, UnicodeDecodeError) else fault}, "
-            f"about byte {where:,}). Say which encoding it has with encoding:, or convert it with iconv."
+            f"byte {where + 1:,}). Say which encoding it has with encoding:, or convert it with iconv."
         ) from None

@@ -96,11 +96,27 @@ def rooted(values: dict[str, Any], here: Path, *, astray: bool = False) -> dict[
         for part in key[:-1]:
             inner = inner.get(part) if isinstance(inner, dict) else None
         value = inner.get(key[-1]) if isinstance(inner, dict) else None
-        if isinstance(value, str) and value and not Path(value).is_absolute():
-            meant = resources.beside(here, value)
-            if meant is not None and not (astray and meant == here / value):
-                inner[key[-1]] = changed[key] = os.path.abspath(meant)
+        holder: Any = value if isinstance(value, list) else inner
+        places: Any = range(len(value)) if isinstance(value, list) else key[-1:]
+        for at in places if value else ():
+            one = holder[at]
+            if isinstance(one, str) and one and not Path(one).is_absolute():
+                meant = _meant(here, one, pattern=key != ("data", "dataset"))
+                if meant is not None and not (astray and meant == here / one):
+                    holder[at] = changed[(*key, at) if holder is value else key] = os.path.abspath(meant)
     return changed
+
+
+def _meant(here: Path, path: str, *, pattern: bool) -> Path | None:
+    """The file or folder; of a manifest's part (`mine.yaml?category=Books`) and of a pattern, what it is a part of."""
+    if pattern and any(sign in path for sign in "*?[") and (here / path).parent.is_dir():
+        return here / path
+    meant = resources.beside(here, path)
+    if meant is not None or pattern or "?" not in path:
+        return meant
+    file, _, part = path.partition("?")
+    meant = resources.beside(here, file)
+    return None if meant is None else meant.with_name(f"{meant.name}?{part}")
 
 
 PATHS: tuple[tuple[str, ...], ...] = (
@@ -122,9 +138,10 @@ def _unknown_names(values: dict[str, Any], here: Path) -> list[tuple[Key, str]]:
         name = section.get(key[1]) if isinstance(section, dict) else None
         if isinstance(name, str):
             try:
-                resources.find(kind, name, here=here)
+                whole = name.partition("?")[0] if kind == "data" else name
+                resources.find(kind, whole, here=here)
             except UserError:
-                faults.append((key, f"found {name}: {resources.unknown(kind, name)}"))
+                faults.append((key, f"found {name}: {resources.unknown(kind, whole)}"))
     return faults
 
 

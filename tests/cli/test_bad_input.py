@@ -277,7 +277,7 @@ def test_a_disk_that_is_full_and_one_that_cannot_be_written(desk: Desk) -> None:
     assert done.stdout.split() == ["2", "0", "2"], done.stderr + full + roomy + locked
     assert "Traceback" not in full + roomy + locked
     assert re.search(
-XX/prepare: the disk is full .*Free some space, .*run the same command again\.$", full.strip()
+        r"partial/prepare: the disk is full .*Free some space, .*run the same command again\.$", full.strip()
     )
     assert re.search(r"cannot be written \(Read-only file system\)\. Choose another with --runs\.$", locked.strip())
 

@@ -54,3 +54,41 @@ def test_profile_of_nothing_is_one_message(tmp_path: Path):
     assert (code, out) == (2, "")
     assert "there is no such file" in err
     assert "Traceback" not in err
+
+
+def test_a_part_of_a_dataset_shows_the_manifest_of_all():
+    assert typed("show", "amazon-2023?category=Books")[0] == 0
+    code, _, err = typed("get", "amazon-2023")
+    assert code == 2
+    assert "Say which category: amazon-2023?category=" in err
+
+
+def test_profile_counts_writes_a_page_and_speaks_json(tmp_path: Path):
+    path = tmp_path / "log.txt"
+    path.write_text("".join(f"u{n % 7};i{n % 5};{n}\n" for n in range(50)), encoding="utf-16")
+    how = ["--format", "csv", "--separator", ";", "--names", "user,item,time", "--encoding", "utf-16"]
+    code, out, _ = typed("profile", str(path), *how)
+    assert code == 0
+    assert "50 interactions of 7 users with 5 items" in out
+    assert "separator: ;" in out
+    code, out, err = typed("profile", str(path), *how, "--json", "--page", str(tmp_path / "page.html"))
+    assert code == 0
+    assert json.loads(out)["census"]["users"] == 7
+    assert "page.html" in err
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 2
+
+
+def test_profile_with_words_that_make_no_sense_is_one_message(tmp_path: Path):
+    path = str(write_csv(tmp_path))
+    for words, says in ((["--encoding", "klingon"], "klingon"), (["--format", "xlsx"], "--format: Input should be")):
+        code, out, err = typed("profile", path, *words)
+        assert (code, out) == (2, "")
+        assert says in err
+        assert "Traceback" not in err
+
+
+def test_profile_prints_nothing_that_a_terminal_obeys(tmp_path: Path):
+    (tmp_path / "log.csv").write_text("user,item,event\na,\x1b[2J,\x1b]0;x\x07\nb,2,buy\n")
+    code, out, _ = typed("profile", str(tmp_path / "log.csv"))
+    assert code == 0
+    assert "\x1b" not in out

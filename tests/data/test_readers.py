@@ -153,6 +153,7 @@ def test_pieces_put_together_are_the_file_however_large_they_are(
 
 def test_a_damaged_block_does_not_touch_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(streams, "BLOCK", 60)
+    monkeypatch.setattr(streams, "WIDEST", 20)
     path = tmp_path / "a.csv"
     body = ['1,a,"two\nlines"', '2,b,"never closed', *(f"{n},c,plain" for n in range(3, 30)), '30,d,"two\nmore"']
     path.write_text("when,who,what\n" + "\n".join(body) + "\n", encoding="utf-8")

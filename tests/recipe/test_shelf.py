@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from llmrec.errors import RecipeFault
-from llmrec.recipe.loader import load_recipe
+from llmrec.recipe.loader import dump_recipe, load_recipe
 from llmrec.recipe.shelf import catalogue, checked, copied
 from tests.recipe.desk import SMALL, written
 
@@ -57,3 +59,42 @@ def test_folders_are_checked_whole_and_launch_files_left_out(tmp_path: Path) -> 
 
 def test_an_empty_folder_is_a_fault(tmp_path: Path) -> None:
     assert list(checked([tmp_path])) == [(tmp_path, [f"{tmp_path}: no recipes in this folder"])]
+
+
+DATA = """\
+name: r
+data:
+  {}
+model: {{build: {{}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("path: logs", "{here}/logs"),
+        ("path: logs/*.csv", "{here}/logs/*.csv"),
+        ("path: s3://logs/*.csv", "s3://logs/*.csv"),
+        ("path: [logs/a.csv, 's3://b.csv']", ["{here}/logs/a.csv", "s3://b.csv"]),
+        ("dataset: sample.yaml?part=a", "{here}/sample.yaml?part=a"),
+        ("dataset: amazon-2023?category=Books", "amazon-2023?category=Books"),
+    ],
+)
+def test_files_are_found_from_another_folder_however_they_are_named(tmp_path: Path, written: str, meant: Any) -> None:
+    here = tmp_path / "here"
+    (here / "logs").mkdir(parents=True)
+    (here / "logs" / "a.csv").touch()
+    (here / "sample.yaml").touch()
+    (here / "r.yaml").write_text(DATA.format(written))
+    loaded = load_recipe(here / "r.yaml")
+    name = written.split(":")[0]
+    meant = [one.format(here=here) for one in meant] if isinstance(meant, list) else meant.format(here=here)
+    assert yaml.safe_load(dump_recipe(loaded.recipe, here=here))["data"][name] == meant
+    copy = load_recipe(copied(str(here / "r.yaml"), tmp_path / "copy.yaml"))
+    assert getattr(copy.recipe.data, name) == meant
+
+
+def test_a_part_of_a_dataset_that_does_not_ship_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(DATA.format("dataset: amazon-2032?category=Books"))
+    with pytest.raises(RecipeFault, match="did you mean amazon-2023"):
+        load_recipe(tmp_path / "r.yaml")
