@@ -135,12 +135,16 @@ class Moments:
 
 
 def times(column: pl.Series, *, where: str) -> pl.Series:
-    """A whole column as moments, null where a value cannot be used. Raises DataFault where not one can be read."""
+    """Part of a column as moments, null where a value cannot be read; numbers stay as they are, whatever their size.
+
+    Raises DataFault where not one can be read.
+    """
     moments = Moments()
     seen = moments.seen(column)
+    moments.sizes.clear()
     moments.check(where=where)
     settled = moments.settle(seen)
-    return settled[TIME].set(settled["fault"].is_not_null(), None)
+    return settled[TIME].set((settled["fault"] != NEGATIVE).fill_null(False), None)
 
 
 def _is_text(column: pl.Series) -> bool:
