@@ -53,8 +53,9 @@ class Arrivals:
         Raises DataFault where `min_rating` or `behaviours` is given and the column is not there.
         """
         given, data = rows.table, self.data
-        if not self._files or self._files[-1] != (rows.before, rows.file):
-            self._files.append((rows.before, rows.file or self.file))
+        lying = (rows.before, rows.file or self.file)
+        if not self._files or self._files[-1] != lying:
+            self._files.append(lying)
         self.leave(rows.bad)
         self.read += given.height + rows.bad.height
         if data.min_rating is not None and RATING not in given.columns:
@@ -98,11 +99,14 @@ class Arrivals:
 
     def leave(self, rows: pl.DataFrame, reason: str | None = None) -> None:
         """Enters rows that are left out, each under the file that it stood in. Reads line, and what `Dropped` reads."""
-        ends = [before for before, _ in self._files[1:]] + [None]
-        for (before, file), end in zip(self._files, ends, strict=True):
-            line = pl.col(LINE)
-            mine = rows if len(ends) == 1 else rows.filter(line > before, line <= end if end is not None else True)
-            self.dropped.add(file, mine.with_columns(line - before) if before else mine, reason)
+        if len(self._files) == 1:
+            self.dropped.add(self._files[0][1], rows, reason)
+            return
+        starts = np.array([before for before, _ in self._files])
+        which = np.searchsorted(starts, rows[LINE].to_numpy(), side="left") - 1
+        for at in np.unique(which).tolist():
+            before, file = self._files[at]
+            self.dropped.add(file, rows.filter(pl.Series(which == at)).with_columns(pl.col(LINE) - before), reason)
 
     def texts(self) -> pl.DataFrame:
         """item (a number) and the text fields: for each piece, each item's first value that is not empty, in order."""

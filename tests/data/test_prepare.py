@@ -135,3 +135,19 @@ def test_the_account_is_the_same_file_however_much_waited_on_disk(tmp_path: Path
     assert parts.write(tmp_path / "p").read_bytes() == whole.write(tmp_path / "w").read_bytes()
     assert pl.read_parquet(tmp_path / "p").equals(whole.table())
     assert parts.counts() == whole.counts() == {"again": 10, "low": 10}
+
+
+def test_rows_of_several_files_are_entered_under_the_file_and_line_where_they_stand(tmp_path: Path):
+    world = cinema()
+    again = world.head(1)
+    write_csv(tmp_path / "logs", world.head(200), "a.csv")
+    write_csv(tmp_path / "logs", pl.concat([world.slice(200), again]), "b.csv")
+    with (tmp_path / "logs" / "b.csv").open("a") as file:
+        file.write(",heist-01,7,?,1\n")
+    summary = prepare(Data(path="logs"), LAST, seed=7, here=tmp_path, out=tmp_path / "out")
+    assert summary.read == 362
+    rejected = pl.read_parquet(tmp_path / "out" / "rejected_rows.parquet")
+    assert rejected.select("file", "line", "reason").rows() == [
+        ("b.csv", 162, "the same item again (duplicates: first)"),
+        ("b.csv", 163, "no user"),
+    ]
