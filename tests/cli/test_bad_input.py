@@ -142,9 +142,9 @@ def test_rows_that_cannot_be_used_are_counted_and_written_down_and_the_rest_goes
     assert result.exit_code == 0, result.stderr
     for reason in ("no user", "no item", "time cannot be read", "not UTF-8", "the same item again (duplicates: first)"):
         assert f"1 {reason}" in result.stderr
-    assert "each is in prepare/dropped.parquet" in result.stderr
+    assert "each is in prepare/rejected_rows.parquet" in result.stderr
     assert "1 items have no text of their own and read as their id" in result.stderr
-    dropped = pl.read_parquet(desk.run / "prepare" / "dropped.parquet")
+    dropped = pl.read_parquet(desk.run / "prepare" / "rejected_rows.parquet")
     assert dropped["line"].to_list() == [362, 363, 364, 365, 366]
     assert pl.read_parquet(desk.run / "prepare" / "users.parquet").height == 40
 
@@ -276,7 +276,9 @@ def test_a_disk_that_is_full_and_one_that_cannot_be_written(desk: Desk) -> None:
     full, roomy, locked = ((said / name).read_text() for name in ("full", "roomy", "locked"))
     assert done.stdout.split() == ["2", "0", "2"], done.stderr + full + roomy + locked
     assert "Traceback" not in full + roomy + locked
-    assert re.search(r"the disk is full\. Free some space; finished stages are kept\.$|No space left", full.strip())
+    assert re.search(
+        r"partial/prepare: the disk is full .*Free some space, .*run the same command again\.$", full.strip()
+    )
     assert re.search(r"cannot be written \(Read-only file system\)\. Choose another with --runs\.$", locked.strip())
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrec.data.larder import Larder, prepare
+from llmrec.data.larder import Larder
+from llmrec.data.prepare import prepare
 from llmrec.data.summary import Summary
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Data, Split

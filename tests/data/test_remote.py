@@ -14,8 +14,8 @@ import fsspec
 import pytest
 
 from llmrec.data import remote, sources
-from llmrec.data.larder import prepare
 from llmrec.data.manifest import Manifest
+from llmrec.data.prepare import prepare
 from llmrec.data.profile import profile
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Data, Split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from llmrec.recipe.sections.settings import Settings
 
@@ -48,6 +48,30 @@ class Items(Reading):
     """Our name -> the file's name; `item` is required, the others become text fields."""
 
 
+class Behaviours(Settings):
+    """What a user may do with an item, by the words in the column `behaviour`; rows with other words are left out."""
+
+    target: Annotated[list[str], Field(min_length=1)]
+    """What is asked for: only such interactions become queries and pairs (`[buy]`)."""
+    context: list[str] = []
+    """What stands in histories too, and is never asked for (`[view, cart]`)."""
+    exposed: list[str] = []
+    """What was only shown: items that a user saw and never took are `declined`, for negatives (`[impression]`)."""
+
+    @property
+    def names(self) -> list[str]:
+        """The behaviours in histories; a history's `behaviours` are places in this list."""
+        return [*self.target, *self.context]
+
+    @model_validator(mode="after")
+    def each_once(self) -> Behaviours:
+        words = [*self.names, *self.exposed]
+        twice = [word for word in words if words.count(word) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice; a behaviour is target, context or exposed")
+        return self
+
+
 class Data(Reading):
     """Which interactions, and what of them is kept."""
 
@@ -57,19 +81,30 @@ class Data(Reading):
     """Interactions of one's own: a file, a folder, a pattern (`logs/*.parquet`), an address (`s3://...`), or a list of
     them; relative paths start at the recipe's folder."""
     columns: dict[str, str] = {}
-    """Our name -> the file's name, for `user`, `item`, `time` and, if there is one, `rating`; others are item text."""
+    """Our name -> the file's name, for `user`, `item`, `time` and, if there are any, `rating` and `behaviour`; others
+    are item text. A log without users has its sessions: `{user: session_id}`."""
     items: Items | None = None
     """A file with the items' text, if it is not in the interactions."""
     min_rating: float | None = None
-    """Interactions rated lower are dropped (and counted)."""
+    """Interactions rated lower are left out (and counted); of items that stay they are `declined`, for negatives."""
+    behaviours: Behaviours | None = None
+    """Which words in the column `behaviour` are asked for, stand in histories, or say that an item was only shown."""
     min_user: PositiveInt = 5
     """Users with fewer interactions are dropped, again and again until none is left (k-core)."""
     min_item: PositiveInt = 1
     """Items with fewer interactions are dropped, together with `min_user`."""
     duplicates: Literal["keep", "first", "last"] = "first"
-    """What stays when a user meets the same item again: every time, the first or the last."""
+    """What stays when a user meets the same item again: every time, the first or the last. With `behaviours`, an item
+    that the user ever took with a target behaviour stays as a target."""
     text: str = "{title}"
     """How an item reads: a format string over the catalogue's text fields."""
+    engine: Literal["polars", "spark"] = "polars"
+    """What turns interactions into histories: this machine, or Spark (`pip install "llmrec[spark]"`); both alike."""
+    spark_master: str = "local[*]"
+    """Where Spark runs: `local[*]`, or a cluster that sees the run's folder, `spark://host:port`."""
+    memory: PositiveFloat | None = None
+    """Gigabytes that `prepare` may take for interactions; what does not fit waits on disk. Left out, half of what is
+    free."""
 
     @model_validator(mode="after")
     def one_source(self) -> Data:
