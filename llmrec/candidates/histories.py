@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 def whole_histories(larder: Larder) -> dict[int, np.ndarray]:
     """Each user's items, all of them: before and after any query, targets included."""
+    return by_user(larder, ITEMS)
+
+
+def by_user(larder: Larder, column: str) -> dict[int, np.ndarray]:
+    """Each user's entries in a list column of the histories, oldest first. The arrays are views of one flat array."""
     table = larder.histories
-    return {
-        user: np.asarray(items, dtype=np.int32)
-        for user, items in zip(table[USER].to_list(), table[ITEMS].to_list(), strict=True)
-    }
+    flat = table[column].explode(empty_as_null=False).to_numpy()
+    ends = np.cumsum(table[column].list.len().to_numpy().astype(np.int64))
+    return dict(zip(table[USER].to_list(), np.split(flat, ends[:-1]), strict=True)) if table.height else {}
 
 
 def readings(texts: list[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.candidates.negatives import SOURCES, negatives
+from llmrec.candidates.negatives import negatives
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault
 from llmrec.ranking import ranked
@@ -71,7 +71,7 @@ def test_rank_and_score_say_where_a_retrieved_film_stood():
     order = [9, 8, 7, 6, 5, 4, 3, 2]
     table = negatives(queries, larder, 4, {"uniform": 0.5, "retrieved": 0.5}, retrieved=mined(queries, order), seed=7)
     rows = table.explode("items", "source", "rank", "score")
-    for _, item, source, rank, score in rows.iter_rows():
+    for item, source, rank, score in rows.select("items", "source", "rank", "score").iter_rows():
         if source == "retrieved":
             assert (rank, score) == (order.index(item) + 1, -order.index(item))
         else:
@@ -85,7 +85,7 @@ def test_shares_hold_on_average_and_to_one_in_every_pair(k: int, expected: tuple
     larder = shop([films], films=200)
     queries = many(larder, films, 1000)
     table = negatives(queries, larder, k, MIXED, retrieved=mined(queries, list(range(2, 100))), seed=7)
-    counts = np.array([[Counter(sources)[name] for name in SOURCES] for sources in table["source"].to_list()])
+    counts = np.array([[Counter(sources)[name] for name in MIXED] for sources in table["source"].to_list()])
     assert (counts.sum(axis=1) == k).all()
     assert (counts >= np.floor(expected)).all()
     assert (counts <= np.ceil(expected)).all()
