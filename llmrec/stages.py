@@ -30,7 +30,7 @@ from llmrec.progress import leads, note
 from llmrec.recipe.loader import Loaded, dump_recipe
 from llmrec.recipe.sections import Guard, Recipe
 from llmrec.run import Run, Stage
-from llmrec.task import MINED, Task
+from llmrec.task import MINED, ArmRun, Task, Turn
 
 VERBS = ("prepare", "retrieve", "pretrain", "pairs", "train", "rank", "evaluate", "report")
 
@@ -105,37 +105,44 @@ def plan(task: Task) -> list[Stage]:
 
 
 def _rounds(task: Task, whole: dict[str, Any], read: Any, tokenized: dict[str, Any], spoken: Any) -> list[Stage]:
-    """Pairs and training, round by round; one round where the recipe names none."""
+    """Pairs and training, round by round; one round where the recipe names none.
+
+    First the pairs that are for all arms, then arm by arm, since one arm may start from where another ended.
+    """
     recipe = task.recipe
     tuned = [one for one in task.arms if one.recipe.objective is not None]
-    own = tuple([task.folder_of(recipe)] if recipe.model.build else [])
     said = dict(whole["pairs"])
     if recipe.pairs.guard == Guard():  # as it was said before there were guards
         del said["guard"]
-    stages: list[Stage] = []
-    turns = task.turns if tuned else []
-    for turn in turns:
-        before = turns[turn.number - 2] if turn.number > 1 else None
-        after = turns[turn.number] if turn.number < turn.of else None
-        place = {"round": [turn.number, turn.of]} if turn.of else {}
+
+    def place(turn: Turn) -> dict[str, Any]:
+        return {"round": [turn.number, turn.of]} if turn.of else {}
+
+    def pairs(turn: Turn, one: ArmRun, played: tuple[str, ...] = ()) -> Stage:
         drawn = {"pairs": {**said, "from": turn.sources.model_dump(mode="json")}}
-        for one in tuned if turn.plays else tuned[:1]:
-            reads = {**read(), **drawn, **tokenized, "tokenizer": whole["model"]["name"], **place}
-            played = (before.rank(one),) if before is not None and turn.plays else ()
-            does = partial(work.pairs, task, turn, one if turn.plays else None)
-            stages.append(Stage(turn.pairs_of(one), "pairs", reads, ("prepare", "retrieve", *own, *played), does))
-        for one in tuned:
-            of_arm = known_by_content(one.recipe, task.here)
+        reads = {**read(), **drawn, **tokenized, "tokenizer": whole["model"]["name"], **place(turn)}
+        own = [task.folder_of(recipe)] if recipe.model.build else []
+        does = partial(work.pairs, task, turn, one if turn.plays else None)
+        return Stage(turn.pairs_of(one), "pairs", reads, ("prepare", "retrieve", *own, *played), does)
+
+    stages = [pairs(turn, tuned[0]) for turn in task.turns if tuned and not turn.plays]
+    for one in tuned:
+        of_arm, start = known_by_content(one.recipe, task.here), one.start
+        turns = task.turns
+        for turn, after in zip(turns, [*turns[1:], None], strict=True):
+            if turn.plays:
+                stages.append(pairs(turn, one, (turns[turn.number - 2].rank(one),)))
             reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train")}
             reads |= {**spoken, "seed": one.seed, "budget": recipe.prompt.budget}
-            start = before.train(one) if before else one.start
             needs = ("prepare", turn.pairs_of(one), *one.built, *([start] if start else []))
             stages.append(Stage(turn.train(one), "train", reads, needs, partial(work.train, task, one, turn)))
-            if after is not None and after.sources.self_play is not None and after.plays:
-                asked = after.sources.self_play.model_dump(exclude={"share"})
-                reads = {**read(), **tokenized, "model": of_arm["model"], "rule": work.rule_of(task, one), **place}
-                reads |= {"self_play": asked, "beam": recipe.answer.beam}
-                needs = ("prepare", "retrieve", *one.built, turn.train(one))
+            start = turn.train(one)
+            if after is not None and after.plays:
+                asked = after.sources.self_play
+                assert asked is not None
+                reads = {**read(), **tokenized, "model": of_arm["model"], "rule": work.rule_of(task, one)}
+                reads |= {"ranks": asked.ranks, "queries": asked.queries, "beam": recipe.answer.beam, **place(turn)}
+                needs = ("prepare", "retrieve", *one.built, start)
                 stages.append(Stage(turn.rank(one), "rank", reads, needs, partial(work.play, task, one, turn)))
     return stages
 

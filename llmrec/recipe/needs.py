@@ -7,7 +7,7 @@ from typing import Any
 
 from llmrec.recipe.source import Key
 
-READS_TARGET = ("same_attribute", "text_similar")
+READS_TARGET = ("same_attribute", "text_similar", "rated_lower", "lesser_behaviour")
 """Sources that look at what the user went on to choose."""
 
 

@@ -71,14 +71,13 @@ def recent(ask: Ask) -> Iterator[Found]:
 
 
 def same_attribute(ask: Ask) -> Iterator[Found]:
-    """Items that share a value with the target in a field: a value of the target's, then an item that has it."""
+    """Items that share a value with the target in a field, in random order; those that share two are no likelier."""
     held, items = ask.pool.values(ask.fields.field)
     assert ask.target is not None
-    values = held[ask.target]
-    if values:
-        for _ in range(DRAWS):
-            those = items[values[int(ask.rng.integers(len(values)))]]
-            yield int(those[ask.rng.integers(len(those))]), None, None
+    those = [items[value] for value in held[ask.target]]
+    if those:
+        for item in ask.rng.permutation(np.unique(np.concatenate(those))).tolist():
+            yield item, None, None
 
 
 def text_similar(ask: Ask) -> Iterator[Found]:
