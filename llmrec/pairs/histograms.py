@@ -26,7 +26,7 @@ def percentiles(counts: pl.DataFrame) -> pl.DataFrame:
 
     Reads item, count; gives item, percentile in (0, 100).
     """
-    place = (pl.col(COUNT).rank("average") - 0.5) / pl.len() * 100
+    place = (pl.col(COUNT).rank("average") - 0.5) * 100 / pl.len()
     return counts.select(ITEM, place.alias("percentile"))
 
 

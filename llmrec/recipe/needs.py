@@ -42,6 +42,12 @@ def _sources(
     for name in READS_TARGET:
         if name in named and letters:
             yield (*key, name), "the prompt would list items drawn around the target, which gives it away; leave it out"
+    data = _mapping(values.get("data"))
+    if "low_rated" in named and data.get("min_rating") is None:
+        yield (*key, "low_rated"), "nothing counts as low; say from which rating on in data.min_rating"
+    for name in ("skipped", "lesser_behaviour"):
+        if name in named and data.get("path") is not None and not data.get("behaviours"):
+            yield (*key, name), "the data have one kind of interaction; tell several apart in data.behaviours"
     for name, column in (("recent", "time"), ("rated_lower", "rating")):
         if name in named and _lacks(values, column):
             yield (*key, name), f"the data have no {column}s{_name_it(column)}, or take the source away"

@@ -142,7 +142,7 @@ def test_rated_lower_gives_what_the_same_user_liked_less_by_a_margin():
 
 def test_lesser_behaviour_gives_what_was_viewed_and_never_bought():
     films = [0, 1, 2, 1, 3, 4]
-    larder = at_home(shop([films], films=30), behaviours=[[0, 0, 0, 1, 1, 0]], train=[5])
+    larder = at_home(shop([films], films=30), behaviours=[[1, 1, 1, 0, 0, 1]], train=[5])
     assert items(given_by("lesser_behaviour", again(films, 40, 4), larder)) == {0, 2}  # 1 was bought later on
     assert items(given_by("lesser_behaviour", again(films, 10, 2), larder)) == set()  # a view is less than nothing
 

@@ -85,6 +85,8 @@ def test_every_fault_is_told_at_its_line(tmp_path: Path) -> None:
             "r.yaml:6: rounds.1.from.unifrom: is not a key",
         ),
         ("pairs: {from: {uniform: 0}}", "r.yaml:4: pairs.from: needs at least one source with a share above 0"),
+        ("pairs: {from: {low_rated: 1}}", "r.yaml:4: pairs.from.low_rated: nothing counts as low; say from which"),
+        ("pairs: {from: {skipped: 1}}", "r.yaml:4: pairs.from.skipped: the data have one kind of interaction"),
         (
             "rounds: [{}, {from: {self_play: 1}}]\nanswer: {style: letter, eos: false}",
             "r.yaml:4: rounds.1.from.self_play: letters name listed candidates",

@@ -122,8 +122,8 @@ class Pool:
 
     @cached_property
     def behaviours(self) -> dict[int, np.ndarray]:
-        """How far each user went with each of their items: a place in the recipe's list of behaviours."""
-        return self._beside(BEHAVIOURS, "lesser_behaviour", "Name their column in data.columns.behaviour")
+        """How far each user went with each of their items: a place in the recipe's list, where 0 is furthest."""
+        return self._beside(BEHAVIOURS, "lesser_behaviour", "Name them in data.behaviours")
 
     @cached_property
     def alike(self) -> Alike:
@@ -207,7 +207,7 @@ class Pool:
             table = self.larder.declined.filter(pl.col("reason") == reason)
             if not table.height:
                 why = {
-                    "skipped": "the log has no impressions that were passed over: name them in data",
+                    "skipped": "the log has no impressions that were passed over: name them in data.behaviours.exposed",
                     "low_rated": "no rows were rated below data.min_rating: set it",
                 }[reason]
                 raise DataFault(f"pairs.from: {reason} has a share, and {why}, or take the source away.")

@@ -120,7 +120,7 @@ def lesser_behaviour(ask: Ask) -> Iterator[Found]:
     """What the user met in training and never took as far as the target, later ones included: viewed, never bought."""
     assert ask.position is not None
     how, items = ask.pool.behaviours[ask.user], ask.pool.histories[ask.user]
-    reached = set(items[how >= how[ask.position]].tolist())
+    reached = set(items[how <= how[ask.position]].tolist())  # what the recipe names first is what is wanted most
     met = dict.fromkeys(items[: ask.pool.trained[ask.user]].tolist())
     yield from _in_random_order(ask, [(item, None, None) for item in met if item not in reached])
 
