@@ -130,8 +130,9 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path) -> None:
         held = read_ranking(task.run.path("retrieve") / "mined_valid.parquet")
         miner |= {"training queries": recall(mined, asked), "validation": recall(held, larder.fold("valid"))}
     own = None
-    if played is not None:
-        own = recall(played, asked.join(played, on=QUERY, how="semi"), sorted({1, int(played["rank"].max() or 1)}))  # type: ignore[arg-type]
+    if played is not None and turn.sources.self_play is not None:
+        at = sorted({1, turn.sources.self_play.ranks[1]})
+        own = recall(played, asked.join(played, on=QUERY, how="semi"), at)
     manifest = _manifest(recipe, task.here)
     write_card(
         out,

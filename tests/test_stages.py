@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from llmrec import stages, work
-from llmrec.errors import Disqualified, RunFault
+from llmrec.errors import DataFault, Disqualified, RunFault
 from llmrec.recipe.loader import Loaded
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import From, Recipe
 from llmrec.run import Run, Stage
 from llmrec.stages import plan, run_all, run_stage
-from llmrec.task import Task
+from llmrec.task import Task, Turn
 
 EVERYBODY = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
 
@@ -333,6 +335,22 @@ class TestRounds:
             done.append(name)
         assert "train/sft" in stages["rounds/1/train/dpo"].needs
         assert "train/sft" not in stages["rounds/2/train/dpo"].needs
+
+    def test_a_prompt_that_lists_candidates_takes_none_that_were_drawn_around_the_target(self) -> None:
+        shares = From.model_validate({"uniform": 0.5, "text_similar": 0.5})
+        lists = SimpleNamespace(template=SimpleNamespace(lists_candidates=True, signature="movies/choose@1"))
+        with pytest.raises(DataFault, match="text_similar draws around the target, and movies/choose@1 lists"):
+            work._refuse_listed(Turn(0, 0, shares), lists)
+        lists.template.lists_candidates = False
+        work._refuse_listed(Turn(0, 0, shares), lists)
+
+    def test_too_many_rounds_for_the_positions_are_refused(self, tmp_path: Path) -> None:
+        asked = task(tmp_path, rounds=[{}] * 3)
+        folder = asked.run.path("retrieve")
+        folder.mkdir(parents=True)
+        pl.DataFrame({"user": [1, 2], "position": [1, 1]}).write_parquet(folder / "queries.parquet")
+        with pytest.raises(DataFault, match="2 training positions for 3 rounds, and round 1 has none"):
+            work._asked(asked, asked.turns[0])
 
     def test_a_missing_round_names_its_command(self, tmp_path: Path) -> None:
         with pytest.raises(RunFault, match="Run `llmrec prepare RECIPE` first"):

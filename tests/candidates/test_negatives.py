@@ -151,3 +151,18 @@ def test_a_customer_who_has_left_too_little_is_named():
 def test_every_pair_gets_k(k: int, shares: dict[str, float], seed: int):
     larder = shop([[0, 1, 2]], films=20)
     assert len(negatives(larder.queries, larder, k, shares, retrieved=None, seed=seed)["items"][0]) == k
+
+
+def test_draws_are_those_that_published_numbers_were_made_with():
+    """Written down before there were other sources and guards: a new one may not move a draw of the old ones."""
+    films = [0, 1, 2]
+    larder = shop([films], films=40, counts=list(range(40)))
+    queries = many(larder, films, 4)
+    table = negatives(queries, larder, 5, MIXED, retrieved=mined(queries, list(range(39, 19, -1))), seed=7)
+    assert table["items"].to_list() == [
+        [10, 22, 36, 33, 24], [29, 25, 34, 39, 24], [27, 24, 15, 5, 23], [6, 28, 25, 30, 24],
+    ]  # fmt: skip
+    assert ["".join(name[0] for name in names) for names in table["source"].to_list()] == [
+        "urupr", "rurpu", "rupur", "pruur",
+    ]  # fmt: skip
+    assert table["rank"][1].to_list() == [11, None, 6, None, None]
