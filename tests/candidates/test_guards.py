@@ -91,3 +91,14 @@ def test_texts_are_compared_by_rare_trigrams_case_and_punctuation_aside():
     assert 0.3 < cosines[1] < 0.9
     for nothing in (3, 4, 5):
         assert len(alike.to(nothing)[0]) == 0
+
+
+def test_what_reads_nearly_like_the_target_is_kept_from_sources_of_the_own_history_too():
+    titles = ["Mission Impossible", "Mission: Impossible!", "Up", *(f"Film {'abcdefgh'[n]}" for n in range(8))]
+    larder = at_home(shop([[1, 2, 0]], films=titles), ratings=[[1, 1, 5]], train=[3])
+    queries = asked([(n, 0, [1, 2, 0], 2) for n in range(40)], fold="train")
+    for near, expected in ((None, {1, 2}), (0.9, {2})):
+        table = negatives(queries, larder, 1, {"rated_lower": 1}, guard=Guard(near_text=near), seed=7)
+        assert set(table["items"].explode(empty_as_null=False)) == expected
+        assert table["touched"].sum() == 0
+        assert (table["near_text"].sum() > 0) == (near is not None)

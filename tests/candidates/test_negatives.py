@@ -166,3 +166,9 @@ def test_draws_are_those_that_published_numbers_were_made_with():
         "urupr", "rurpu", "rupur", "pruur",
     ]  # fmt: skip
     assert table["rank"][1].to_list() == [11, None, 6, None, None]
+
+
+def test_no_queries_get_no_rows():
+    larder = shop([[0, 1]], films=9)
+    table = negatives(larder.queries.clear(), larder, 3, {"uniform": 1}, seed=7)
+    assert (table.height, table.schema["items"]) == (0, pl.List(pl.Int32))

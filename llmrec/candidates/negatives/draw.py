@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,12 +105,15 @@ class Negatives:
                     f"pairs: user {user} has left {free} items untouched (items that read alike count once), and "
                     f"pairs.rejected is {self.k}. Lower pairs.rejected, or keep more items (data.min_item)."
                 )
-            found = [found[place] for place in rng.permutation(self.k)]
-            row: list[object] = [query, *([one[part] for _, one in found] for part in range(3)), *marks.out.values()]
-            row.insert(2, [name for name, _ in found])
-            for column, value in zip(columns.values(), row, strict=True):
-                column.append(value)
-        return pl.DataFrame(columns, schema=NEGATIVES_SCHEMA)
+            for place in rng.permutation(self.k).tolist():
+                name, one = found[place]
+                for column, value in zip((ITEMS, SOURCE, RANK, SCORE), (one[0], name, one[1], one[2]), strict=True):
+                    columns[column].append(value)
+            for guard, count in marks.out.items():
+                columns[guard].append(count)
+        kinds = {ITEMS: pl.Int32, SOURCE: pl.String, RANK: pl.Int32, SCORE: pl.Float32}
+        lists = {name: _lists(columns[name], kind, self.k) for name, kind in kinds.items()}
+        return pl.DataFrame({**columns, QUERY: queries[QUERY], **lists}, schema=NEGATIVES_SCHEMA)
 
 
 def negatives(
@@ -140,17 +145,22 @@ def _asked(shares: Mapping[str, float] | From) -> From:
     return From.model_validate(dict(shares))
 
 
-def _quotas(k: int, shares: Mapping[str, float]) -> tuple[list[str], np.ndarray]:
+def _quotas(k: int, shares: Mapping[str, float]) -> tuple[list[str], list[float]]:
     """The sources with a share, in the order of SOURCES, and their cumulative quotas, the last of them exactly k."""
     names = [name for name in SOURCES if shares.get(name, 0) > 0]
     upto = np.cumsum([shares[name] for name in names])
     upto = k * upto / upto[-1]
     upto[-1] = k
-    return names, upto
+    # To a millionth: 0.4 of 5 is 2, not 1.9999999999999998.
+    return names, np.round(upto, 6).tolist()
 
 
-def _counts(upto: np.ndarray, start: float) -> list[int]:
+def _counts(upto: list[float], start: float) -> list[int]:
     """How many each source gives: `start`, uniform in [0, 1), rounds the cumulative quotas all in one go."""
-    # Rounded to a millionth first: 0.4 of 5 is 2, not 1.9999999999999998.
-    ends = np.floor(np.round(upto, 6) + start).astype(int)
-    return np.diff(ends, prepend=0).tolist()  # type: ignore[no-any-return]
+    ends = [math.floor(one + start) for one in upto]
+    return [end - begin for begin, end in pairwise([0, *ends])]
+
+
+def _lists(flat: list[object], kind: pl.DataType | type[pl.DataType], k: int) -> pl.Series:
+    """Lists of k each: a list a row would take polars longer to read than all draws take to make."""
+    return pl.Series(flat, dtype=kind).reshape((-1, k)).arr.to_list()

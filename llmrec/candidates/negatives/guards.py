@@ -27,6 +27,7 @@ class Marks:
 
     of: np.ndarray  # (n_readings,) u8
     met: np.ndarray  # items that the user has touched
+    target: int | None = None
     found: set[int] = field(default_factory=set)
     out: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GUARDS, 0))
     _met: set[int] | None = None
@@ -36,13 +37,14 @@ class Marks:
         """Readings that may still be given, but for those of the user's own history."""
         return len(self.of) - int(np.count_nonzero(self.of))
 
-    def count(self, item: int, mark: int) -> None:
+    def count(self, item: int, mark: int, *, own: bool) -> None:
         """Counts a draw that was taken out; one that was given already is merely drawn again."""
         if item in self.found:
             return
         if self._met is None:
             self._met = set(self.met.tolist())
-        self.out[TOUCHED if item in self._met else NEAR_TEXT if mark == NEAR else SAME_TITLE] += 1
+        touched = item == self.target or (item in self._met and not own)
+        self.out[TOUCHED if touched else NEAR_TEXT if mark == NEAR else SAME_TITLE] += 1
 
 
 class Guards:
@@ -65,11 +67,10 @@ class Guards:
                 of[self._like(item)] = NEAR
         of[self.reads[met]] = MET
         if target is not None:
-            met = np.append(met, target)
             if self.near is not None:
-                of[self._like(target)] = BARRED
+                of[self._like(target)] = NEAR
             of[self.reads[target]] = BARRED
-        return Marks(of, met)
+        return Marks(of, met, target)
 
     def take(self, stream: Iterator[Found], count: int, marks: Marks, *, own: bool = False) -> list[Found]:
         """Up to `count` items of the stream that no guard takes out; marks them. `own`: touched ones may be given."""
@@ -84,7 +85,7 @@ class Guards:
                 self._give(one[0], marks)
                 found.append(one)
                 continue
-            marks.count(one[0], mark)
+            marks.count(one[0], mark, own=own)
             refused += 1
             if refused % 1024 == 0 and not marks.free and not own:
                 break
