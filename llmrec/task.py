@@ -103,24 +103,21 @@ class Task:
     @property
     def mines(self) -> bool:
         """Whether pairs draw on a retriever that was fitted on earlier positions only."""
-        return any(one.recipe.objective for one in self.arms) and any(one.draws("retrieved") for one in self.drawn)
-
-    @property
-    def drawn(self) -> list[From]:
-        """Where rejected items come from, round by round."""
-        return self.recipe.drawn
+        return any(one.recipe.objective for one in self.arms) and any(
+            one.draws("retrieved") for one in self.recipe.drawn
+        )
 
     @property
     def mined(self) -> int:
         """How many items the retriever that mines lists for a query."""
-        asked = [one.retrieved.ranks[1] for one in self.drawn if one.retrieved and one.retrieved.ranks]
+        asked = [one.retrieved.ranks[1] for one in self.recipe.drawn if one.retrieved and one.retrieved.ranks]
         return max([MINED, *asked])
 
     @property
     def turns(self) -> list[Turn]:
         """The rounds of pairs and training, one where the recipe has none."""
         many = len(self.recipe.rounds)
-        return [Turn(n if many else 0, many, sources) for n, sources in enumerate(self.drawn, start=1)]
+        return [Turn(n if many else 0, many, sources) for n, sources in enumerate(self.recipe.drawn, start=1)]
 
     @property
     def reranks(self) -> bool:

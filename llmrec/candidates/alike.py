@@ -14,10 +14,10 @@ COMMON = 0.01  # share of the texts from which a trigram says nothing: " th", "1
 class Alike:
     """Texts by their trigrams; compares one of them with all others on demand.
 
-    Case, punctuation and white space do not count. Trigrams that stand in more than 1% of the texts (and in
-    more than 50) are left out, which is what keeps a comparison with 60,000 texts under a millisecond. The weight of a
-    trigram in a text is (1 + log count) log(1 + n / texts that have it); texts have unit length. A text that has no
-    trigram left is like none.
+    Case, punctuation and white space do not count. Trigrams that stand in more than 1% of the texts (and in more than
+    50) are left out, which keeps a comparison with a large catalogue short: 0.4 ms with 60,000 made-up titles.
+    The weight of a trigram in a text is (1 + log count) log(1 + n / texts that have it); texts have unit length. A text
+    that has no trigram left is like none.
     """
 
     def __init__(self, texts: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmrec.candidates.negatives.guards import GUARDS, Guards
+from llmrec.candidates.negatives.guards import GUARDS, Guards, Marks
 from llmrec.candidates.negatives.pool import Found, Pool
 from llmrec.candidates.negatives.sources import SOURCES, Ask, uniform
 from llmrec.columns import ITEMS, POSITION, QUERY, RANK, SCORE, SOURCE, TARGET, TIME, USER
@@ -72,48 +72,48 @@ class Negatives:
         Raises DataFault when a user has left too little. Read columns: query, user; where there are any, position, time
         and target.
         """
-        columns: dict[str, list[object]] = {name: [] for name in NEGATIVES_SCHEMA}
-        given = [queries[c].to_list() if c in queries.columns else [None] * queries.height for c in
-                 (QUERY, USER, POSITION, TIME, TARGET)]  # fmt: skip
-        for query, user, position, time, target in zip(*given, strict=True):
-            rng = rng_for(self.seed, "negatives", query)
-            counts = _counts(self.quotas, rng.random())
-            marks = self.guards.marks(user, position, time, target)
-            free = marks.free
-            found: list[tuple[str, Found]] = []
-            for name, count in zip(self.names, counts, strict=True):
-                source = SOURCES[name]
-                if source.reads_target and target is None:
-                    raise DataFault(f"pairs.from: {name} reads the queries' targets, and query {query} has none.")
-                if count:
-                    ask = Ask(
-                        query,
-                        rng_for(self.seed, "negatives", name, query),
-                        self.pool,
-                        getattr(self.fields, name),
-                        user,
-                        position,
-                        time,
-                        target if source.reads_target else None,
-                    )
-                    found += [(name, one) for one in self.guards.take(source.stream(ask), count, marks, own=source.own)]
-            if len(found) < self.k and free:
-                spare = uniform(Ask(query, rng_for(self.seed, "negatives", "spare", query), self.pool))
-                found += [("uniform", one) for one in self.guards.take(spare, self.k - len(found), marks)]
-            if len(found) < self.k:
-                raise DataFault(
-                    f"pairs: user {user} has left {free} items untouched (items that read alike count once), and "
-                    f"pairs.rejected is {self.k}. Lower pairs.rejected, or keep more items (data.min_item)."
-                )
-            for place in rng.permutation(self.k).tolist():
-                name, one = found[place]
-                for column, value in zip((ITEMS, SOURCE, RANK, SCORE), (one[0], name, one[1], one[2]), strict=True):
-                    columns[column].append(value)
+        columns: dict[str, list[object]] = {name: [] for name in NEGATIVES_SCHEMA if name != QUERY}
+        known = [name if name in queries.columns else pl.lit(None).alias(name) for name in (POSITION, TIME, TARGET)]
+        for row in queries.select(QUERY, USER, *known).iter_rows():
+            found, marks = self._found(*row)
+            for name, (item, rank, score) in found:
+                columns[ITEMS].append(item)
+                columns[SOURCE].append(name)
+                columns[RANK].append(rank)
+                columns[SCORE].append(score)
             for guard, count in marks.out.items():
                 columns[guard].append(count)
         kinds = {ITEMS: pl.Int32, SOURCE: pl.String, RANK: pl.Int32, SCORE: pl.Float32}
         lists = {name: _lists(columns[name], kind, self.k) for name, kind in kinds.items()}
-        return pl.DataFrame({**columns, QUERY: queries[QUERY], **lists}, schema=NEGATIVES_SCHEMA)
+        return pl.DataFrame({QUERY: queries[QUERY], **columns, **lists}, schema=NEGATIVES_SCHEMA)
+
+    def _found(
+        self, query: int, user: int, position: int | None, time: int | None, target: int | None
+    ) -> tuple[list[tuple[str, Found]], Marks]:
+        """One query's k items, each with its source, in a drawn order; and its marks."""
+        rng = rng_for(self.seed, "negatives", query)
+        counts = _counts(self.quotas, rng.random())
+        marks = self.guards.marks(user, position, time, target)
+        free = marks.free
+        found: list[tuple[str, Found]] = []
+        for name, count in zip(self.names, counts, strict=True):
+            source, fields = SOURCES[name], getattr(self.fields, name)
+            if source.reads_target and target is None:
+                raise DataFault(f"pairs.from: {name} reads the queries' targets, and query {query} has none.")
+            if count:
+                seen = target if source.reads_target else None
+                luck = rng_for(self.seed, "negatives", name, query)
+                ask = Ask(query, luck, self.pool, fields, user, position, time, seen)
+                found += [(name, one) for one in self.guards.take(source.stream(ask), count, marks, own=source.own)]
+        if len(found) < self.k and free:
+            spare = uniform(Ask(query, rng_for(self.seed, "negatives", "spare", query), self.pool))
+            found += [("uniform", one) for one in self.guards.take(spare, self.k - len(found), marks)]
+        if len(found) < self.k:
+            raise DataFault(
+                f"pairs: user {user} has left {free} items untouched (items that read alike count once), and "
+                f"pairs.rejected is {self.k}. Lower pairs.rejected, or keep more items (data.min_item)."
+            )
+        return [found[place] for place in rng.permutation(self.k).tolist()], marks
 
 
 def negatives(
