@@ -287,5 +287,6 @@ def _together(*, on_cpu: bool) -> None:
 
 
 def _verb(stage: str) -> str:
-    head = stage.split("/")[0].split("-")[0]
+    parts = stage.split("/")
+    head = (parts[2] if parts[0] == "rounds" else parts[0]).split("-")[0]  # rounds/1/train/orpo
     return {"rankings": "rank", "candidates": "rank"}.get(head, head)

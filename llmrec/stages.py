@@ -6,6 +6,8 @@
     pretrain                histories -> a small language model (only for model.build)
     pairs                   histories, mined ranking -> preference pairs
     train/<arm>             pairs -> an adapter
+      with `rounds`         pairs/round-<k>, rounds/<k>/train/<arm> and, where the next round plays itself,
+                            rounds/<k>/rank/<arm>, once a round; train/<arm> is the last round's
     rankings/<ranker>       queries, candidates -> a ranking; all rankers meet here
     evaluate                rankings -> metrics, comparisons, audit
     report                  everything -> a page
@@ -26,9 +28,9 @@ from llmrec.inputs import known_by_content
 from llmrec.launch import expect_all_processes, refuse_launch
 from llmrec.progress import leads, note
 from llmrec.recipe.loader import Loaded, dump_recipe
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import Guard, Recipe
 from llmrec.run import Run, Stage
-from llmrec.task import Task
+from llmrec.task import MINED, ArmRun, Task, Turn
 
 VERBS = ("prepare", "retrieve", "pretrain", "pairs", "train", "rank", "evaluate", "report")
 
@@ -77,11 +79,12 @@ def plan(task: Task) -> list[Stage]:
         Stage("prepare", "prepare", read("data", "split"), (), partial(work.prepare, task)),
         Stage("candidates", "rank", read("candidates"), ("prepare",), partial(work.candidates, task)),
     ]
+    deeper = {"mined": task.mined} if task.mines and task.mined > MINED else {}
     stages.append(
         Stage(
             "retrieve",
             "retrieve",
-            {**read("retriever"), "per_user": recipe.pairs.per_user, "mines": task.mines},
+            {**read("retriever"), "per_user": recipe.pairs.per_user, "mines": task.mines, **deeper},
             ("prepare",),
             partial(work.retrieve, task),
         )
@@ -93,18 +96,55 @@ def plan(task: Task) -> list[Stage]:
         assert arm.model.build is not None
         reads = {**tokenized, "build": arm.model.build.model_dump(), "per_user": recipe.pairs.per_user}
         stages.append(Stage(name, "pretrain", reads, ("prepare",), partial(work.pretrain, task, arm)))
+    return [
+        *stages,
+        *_rounds(task, whole, read, tokenized, spoken),
+        *_rankings(task, read),
+        *_verdict(task, read),
+    ]
+
+
+def _rounds(task: Task, whole: dict[str, Any], read: Any, tokenized: dict[str, Any], spoken: Any) -> list[Stage]:
+    """Pairs and training, round by round; one round where the recipe names none.
+
+    First the pairs that are for all arms, then arm by arm, since one arm may start from where another ended.
+    """
+    recipe = task.recipe
     tuned = [one for one in task.arms if one.recipe.objective is not None]
-    if tuned:
-        own = tuple([task.folder_of(recipe)] if recipe.model.build else [])
-        reads = {**read("pairs"), **tokenized, "tokenizer": whole["model"]["name"]}
-        stages.append(Stage("pairs", "pairs", reads, ("prepare", "retrieve", *own), partial(work.pairs, task)))
+    said = dict(whole["pairs"])
+    if recipe.pairs.guard == Guard():  # as it was said before there were guards
+        del said["guard"]
+
+    def place(turn: Turn) -> dict[str, Any]:
+        return {"round": [turn.number, turn.of]} if turn.of else {}
+
+    def pairs(turn: Turn, one: ArmRun, played: tuple[str, ...] = ()) -> Stage:
+        drawn = {"pairs": {**said, "from": turn.sources.model_dump(mode="json")}}
+        reads = {**read(), **drawn, **tokenized, "tokenizer": whole["model"]["name"], **place(turn)}
+        own = [task.folder_of(recipe)] if recipe.model.build else []
+        does = partial(work.pairs, task, turn, one if turn.plays else None)
+        return Stage(turn.pairs_of(one), "pairs", reads, ("prepare", "retrieve", *own, *played), does)
+
+    stages = [pairs(turn, tuned[0]) for turn in task.turns if tuned and not turn.plays]
     for one in tuned:
-        of_arm = known_by_content(one.recipe, task.here)
-        reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train")}
-        reads |= {**spoken, "seed": one.seed, "budget": recipe.prompt.budget}
-        needs = ("prepare", "pairs", *one.built, *([one.start] if one.start else []))
-        stages.append(Stage(f"train/{one.name}", "train", reads, needs, partial(work.train, task, one)))
-    return [*stages, *_rankings(task, read), *_verdict(task, read)]
+        of_arm, start = known_by_content(one.recipe, task.here), one.start
+        turns = task.turns
+        for turn, after in zip(turns, [*turns[1:], None], strict=True):
+            if turn.plays:
+                stages.append(pairs(turn, one, (turns[turn.number - 2].rank(one),)))
+            reads = {name: of_arm[name] for name in ("model", "lora", "objective", "train")}
+            reads |= {**spoken, "seed": one.seed, "budget": recipe.prompt.budget}
+            needs = ("prepare", turn.pairs_of(one), *one.built, *([start] if start else []))
+            stages.append(Stage(turn.train(one), "train", reads, needs, partial(work.train, task, one, turn)))
+            start = turn.train(one)
+            if after is not None and after.plays:
+                asked = after.sources.self_play
+                assert asked is not None
+                reads = {**read(), **tokenized, "model": of_arm["model"], "rule": work.rule_of(task, one)}
+                reads |= {"ranks": asked.ranks, "queries": asked.queries, "beam": recipe.answer.beam, **place(turn)}
+                needs = ("prepare", "retrieve", *one.built, start)
+                stages.append(Stage(turn.rank(one), "rank", reads, needs, partial(work.play, task, one, turn)))
+    return stages
 
 
 def _rankings(task: Task, read: Any) -> list[Stage]:
@@ -186,7 +226,8 @@ def _say_stage(verb: str, run: Run, stages: list[Stage]) -> None:
     if verb == "evaluate" or verb == "report":
         _say_verdict(run)
     elif verb == "pairs" and stages:
-        print((run.path("pairs") / "sample.txt").read_text())
+        for stage in stages:
+            print((run.path(stage.name) / "sample.txt").read_text())
     else:
         for stage in stages:
             print(json.dumps({"stage": stage.name, "folder": str(run.path(stage.name))}))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.data.larder import Larder
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import From, Recipe
 from llmrec.run import Run
+
+MINED = 100  # items of the mining retriever's ranking that negatives are drawn from, unless more are asked for
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,40 @@ class ArmRun:
     """The stage that pre-trains its model, if the recipe builds one."""
     start: str | None = None
     """The stage whose adapter it starts from, of the same seed."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One round of pairs and training; a recipe without rounds has one, of number 0."""
+
+    number: int
+    """From 1 upwards where there are rounds."""
+    of: int
+    """How many rounds there are; 0 where the recipe has none."""
+    sources: From
+    """Where its rejected items come from."""
+
+    @property
+    def plays(self) -> bool:
+        """Whether its pairs draw on what the round before ranked: then they belong to one arm and seed."""
+        return self.sources.draws("self_play")
+
+    @property
+    def pairs(self) -> str:
+        """The stage that writes its pairs, where they are for all arms."""
+        return f"pairs/round-{self.number}" if self.of else "pairs"
+
+    def pairs_of(self, one: ArmRun) -> str:
+        """The stage that writes an arm's pairs."""
+        return f"{self.pairs}/{one.name}" if self.plays else self.pairs
+
+    def train(self, one: ArmRun) -> str:
+        """The stage that trains an arm; the last round's is the arm that is ranked and reported."""
+        return f"train/{one.name}" if self.number == self.of else f"rounds/{self.number}/train/{one.name}"
+
+    def rank(self, one: ArmRun) -> str:
+        """The stage in which an arm ranks the next round's training queries."""
+        return f"rounds/{self.number}/rank/{one.name}"
 
 
 @dataclass
@@ -67,7 +103,21 @@ class Task:
     @property
     def mines(self) -> bool:
         """Whether pairs draw on a retriever that was fitted on earlier positions only."""
-        return any(one.recipe.objective for one in self.arms) and self.recipe.pairs.sources.get("retrieved", 0) > 0
+        return any(one.recipe.objective for one in self.arms) and any(
+            one.draws("retrieved") for one in self.recipe.drawn
+        )
+
+    @property
+    def mined(self) -> int:
+        """How many items the retriever that mines lists for a query."""
+        asked = [one.retrieved.ranks[1] for one in self.recipe.drawn if one.retrieved and one.retrieved.ranks]
+        return max([MINED, *asked])
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The rounds of pairs and training, one where the recipe has none."""
+        many = len(self.recipe.rounds)
+        return [Turn(n if many else 0, many, sources) for n, sources in enumerate(self.recipe.drawn, start=1)]
 
     @property
     def reranks(self) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from llmrec.candidates.negatives import negatives
+from llmrec.candidates.negatives import GUARDS, SOURCES, Negatives
+from llmrec.candidates.rounds import dealt
 from llmrec.candidates.two_stage import completed, two_stage
 from llmrec.candidates.uniform import uniform
 from llmrec.columns import KEY, QUERY, USER
@@ -20,10 +21,8 @@ from llmrec.errors import DataFault, Disqualified
 from llmrec.files import write_json
 from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe.sections import Objective, Recipe
-from llmrec.rng import seed_for
-from llmrec.task import ArmRun, Task
-
-MINED = 100  # items of the mining retriever's ranking that negatives are drawn from
+from llmrec.rng import rng_for, seed_for
+from llmrec.task import ArmRun, Task, Turn
 
 
 def prepare(task: Task, out: Path) -> None:
@@ -75,8 +74,8 @@ def retrieve(task: Task, out: Path) -> None:
         out=out / "mining",
         words="fitting the retriever that mines",
     )
-    write_parquet(rank_catalogue(miner, larder, asked, MINED, seed=recipe.seed), out / "mined.parquet")
-    write_parquet(rank_catalogue(miner, larder, valid, MINED, seed=recipe.seed), out / "mined_valid.parquet")
+    write_parquet(rank_catalogue(miner, larder, asked, task.mined, seed=recipe.seed), out / "mined.parquet")
+    write_parquet(rank_catalogue(miner, larder, valid, task.mined, seed=recipe.seed), out / "mined_valid.parquet")
 
 
 def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
@@ -97,29 +96,44 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
     fit(earlier, encoder, tokenizer, recipe.model.build, seed=seed, out=out)
 
 
-def pairs(task: Task, out: Path) -> None:
-    """Preference pairs of both folds, their card, a sample and the template."""
+def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path) -> None:
+    """Preference pairs of both folds, their card, a sample and the template.
+
+    `one` is the arm that the pairs are for, where they draw on what it ranked in the round before.
+    """
     from llmrec.pairs.build import build_pairs
     from llmrec.pairs.card import recall, write_card
     from llmrec.pairs.sample import sample_pair
 
     larder, recipe = task.larder(), task.recipe
     encoder = task.encoder(recipe, larder)
-    shares: dict[str, float] = dict(recipe.pairs.sources.items())
-    asked = read_table(task.run.path("retrieve") / "queries.parquet")
-    mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if task.mines else None
-    folds = {"train": (asked, shares, mined), "valid": (larder.fold("valid"), {"uniform": 1.0}, None)}
-    for fold, (queries, sources, ranking) in folds.items():
-        negs = negatives(queries, larder, recipe.pairs.rejected, sources, retrieved=ranking, seed=recipe.seed)
-        table = build_pairs(queries, larder, encoder, negs, seed=recipe.seed)
+    asked = _asked(task, turn)
+    _refuse_listed(turn, encoder)
+    mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if turn.sources.draws("retrieved") else None
+    played = read_ranking(task.run.path(task.turns[turn.number - 2].rank(one)) / "played.parquet") if one else None
+    k, seed, rankings = recipe.pairs.rejected, recipe.seed, {"retrieved": mined, "played": played}
+    mixed = Negatives(larder, k, turn.sources, seed=seed, **rankings, among=asked, guard=recipe.pairs.guard)
+    folds = {
+        "train": (asked, mixed),
+        "valid": (larder.fold("valid"), Negatives(larder, k, {"uniform": 1.0}, seed=seed)),
+    }
+    guards = {}
+    for fold, (queries, drawn) in folds.items():
+        negs = drawn(queries)
+        guards[fold] = {name: int(negs[name].sum()) for name in GUARDS}
+        table = build_pairs(queries, larder, encoder, negs, round=turn.number, seed=seed)
         write_parquet(table, out / f"{fold}.parquet")
         if fold == "train":
             (out / "sample.txt").write_text(sample_pair(table, encoder))
     (out / "template.jinja").write_text(encoder.template.source)
-    miner = None
+    miner: dict[str, dict[int, float]] = {}
     if mined is not None:
         held = read_ranking(task.run.path("retrieve") / "mined_valid.parquet")
-        miner = {"training queries": recall(mined, asked), "validation": recall(held, larder.fold("valid"))}
+        miner |= {"training queries": recall(mined, asked), "validation": recall(held, larder.fold("valid"))}
+    own = None
+    if played is not None and turn.sources.self_play is not None:
+        at = sorted({1, turn.sources.self_play.ranks[1]})
+        own = recall(played, asked.join(played, on=QUERY, how="semi"), at)
     manifest = _manifest(recipe, task.here)
     write_card(
         out,
@@ -128,29 +142,80 @@ def pairs(task: Task, out: Path) -> None:
         licence_url=manifest.get("homepage"),
         citation=manifest.get("citation"),
         command="llmrec pairs recipe.yaml",
-        shares=shares,
+        shares=turn.sources.shares,
+        guards=guards["train"],
+        counts=larder.catalogue.select("item", "count"),
+        left_out=json.loads((task.run.path("prepare") / "summary.json").read_text(encoding="utf-8"))["dropped"],
+        played=own,
         tokenizer=recipe.model.name or f"built by the recipe ({task.folder_of(recipe)})",
         miner=miner,
     )
 
 
-def train(task: Task, one: ArmRun, out: Path) -> None:
-    """One arm's adapter."""
+def _asked(task: Task, turn: Turn) -> pl.DataFrame:
+    """The training queries of a round."""
+    asked = read_table(task.run.path("retrieve") / "queries.parquet")
+    if not turn.of:
+        return asked
+    mine = dealt(asked, turn.of)[turn.number - 1]
+    if not mine.height:
+        raise DataFault(
+            f"rounds: there are {asked.height} training positions for {turn.of} rounds, and round {turn.number} has "
+            "none. Raise pairs.per_user, or take a round away."
+        )
+    return mine
+
+
+def _refuse_listed(turn: Turn, encoder: Any) -> None:
+    """Raises DataFault where a prompt would list items that were drawn around the target."""
+    around = [name for name in turn.sources.named if turn.sources.draws(name) and SOURCES[name].reads_target]
+    if around and encoder.template.lists_candidates:
+        raise DataFault(
+            f"pairs.from: {around[0]} draws around the target, and {encoder.template.signature} lists what was drawn: "
+            "the list would give the target away. Take a template without candidates, or the source away."
+        )
+
+
+def play(task: Task, one: ArmRun, turn: Turn, out: Path) -> None:
+    """What an arm, after a round, ranks first for the training queries of the next."""
+    from llmrec.language.load import load_model
+    from llmrec.language.lora import tuned
+    from llmrec.rank.played import played
+
+    larder, recipe, after = task.larder(), one.recipe, task.turns[turn.number]
+    fields = after.sources.self_play
+    assert fields is not None
+    queries = _asked(task, after)
+    if queries.height > fields.queries:
+        rng = rng_for(recipe.seed, "self_play", turn.number)
+        queries = queries[sorted(rng.choice(queries.height, fields.queries, replace=False).tolist())]
+    model = load_model(recipe.model, here=task.here, built=task.run.path(one.built[0]) if one.built else None)
+    model = tuned(model, task.run.path(turn.train(one)) / "adapter")
+    encoder, words = task.encoder(recipe, larder), f"{one.name}, round {turn.number}"
+    k, rule = fields.ranks[1], rule_of(task, one)
+    ranking = played(model, encoder, larder, queries, recipe, k=k, rule=rule, ranker=one.arm, words=words)
+    write_parquet(ranking, out / "played.parquet")
+
+
+def train(task: Task, one: ArmRun, turn: Turn, out: Path) -> None:
+    """One arm's adapter after a round; from the second round on it goes on from the one before."""
     from llmrec.language.load import load_config, load_model, load_tokenizer
     from llmrec.language.preflight import refuse_too_large
     from llmrec.language.tuning import train as tune
 
+    folder = task.run.path(turn.pairs_of(one))
     built = task.run.path(one.built[0]) if one.built else None
     config = load_config(one.recipe.model, here=task.here, built=built)
     if config is not None:
-        refuse_too_large(one.recipe, config, task.run.path("pairs") / "train.parquet")
+        refuse_too_large(one.recipe, config, folder / "train.parquet")
     tokenizer = load_tokenizer(one.recipe.model, here=task.here, built=built)
     model = load_model(one.recipe.model, here=task.here, built=built)
     recipe = one.recipe
-    if one.start is not None:
-        start = str(task.run.path(one.start).resolve() / "adapter")
+    before = one.start if turn.number < 2 else task.turns[turn.number - 2].train(one)
+    if before is not None:
+        start = str(task.run.path(before).resolve() / "adapter")
         recipe = recipe.model_copy(update={"lora": {**recipe.lora, "init_from": start}})
-    tune(recipe, model, tokenizer, task.run.path("pairs"), seed=one.seed, here=task.here, out=out)
+    tune(recipe, model, tokenizer, folder, seed=one.seed, here=task.here, out=out)
 
 
 def rank_floor(task: Task, name: str, out: Path) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from llmrec import stages, work
-from llmrec.errors import Disqualified, RunFault
+from llmrec.errors import DataFault, Disqualified, RunFault
 from llmrec.recipe.loader import Loaded
-from llmrec.recipe.sections import Recipe
+from llmrec.recipe.sections import From, Recipe
 from llmrec.run import Run, Stage
 from llmrec.stages import plan, run_all, run_stage
-from llmrec.task import Task
+from llmrec.task import Task, Turn
 
 EVERYBODY = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
 
@@ -274,3 +276,89 @@ def test_a_control_ranks_with_the_last_arm_and_dealt_titles(tmp_path: Path) -> N
     assert stage.reads != arm.reads
     assert "rankings/shuffled_titles" in plan(asked)[-2].needs
     assert work._rankers(asked)["shuffled_titles"] == ["shuffled_titles"]
+
+
+THREE: list[dict[str, Any]] = [
+    {"from": {"uniform": 1}},
+    {"from": {"retrieved": {"share": 0.5, "ranks": [20, 150]}, "uniform": 0.5}},
+    {"from": {"self_play": 0.5, "uniform": 0.5}},
+]
+
+
+class TestRounds:
+    def test_without_rounds_a_recipe_reads_what_it_always_read(self, tmp_path: Path) -> None:
+        read, [section] = reads(tmp_path), [Recipe.model_fields["pairs"].default]
+        assert read["pairs"]["pairs"] == {
+            "rejected": section.rejected,
+            "per_user": section.per_user,
+            "from": {"uniform": 0.4, "popular": 0.2, "retrieved": 0.4},
+        }
+        assert read["retrieve"].keys() == {"seed", "retriever", "per_user", "mines"}
+        assert read["pairs"].keys() == {"seed", "pairs", "prompt", "answer", "tokenizer"}
+        assert read["train/orpo"].keys() == {"model", "lora", "objective", "train", "answer", "seed", "budget"}
+
+    def test_a_guard_writes_other_pairs(self, tmp_path: Path) -> None:
+        assert changed(reads(tmp_path), reads(tmp_path, pairs={"guard": {"after": 0}})) == ["pairs"]
+
+    def test_each_round_is_pairs_and_training_and_ranks_where_the_next_plays_itself(self, tmp_path: Path) -> None:
+        stages = planned(tmp_path, **TWO_ARMS, rounds=THREE, seeds=2)
+        names = list(stages)
+        assert names[names.index("pretrain") + 1 : names.index("rankings/popularity")] == [
+            "pairs/round-1", "pairs/round-2",
+            "rounds/1/train/orpo-s7", "rounds/2/train/orpo-s7", "rounds/2/rank/orpo-s7", "pairs/round-3/orpo-s7",
+            "train/orpo-s7",
+            "rounds/1/train/orpo-s8", "rounds/2/train/orpo-s8", "rounds/2/rank/orpo-s8", "pairs/round-3/orpo-s8",
+            "train/orpo-s8",
+        ]  # fmt: skip
+        assert {"pairs/round-2", "rounds/1/train/orpo-s7"} <= set(stages["rounds/2/train/orpo-s7"].needs)
+        assert {"pairs/round-3/orpo-s8", "rounds/2/train/orpo-s8"} <= set(stages["train/orpo-s8"].needs)
+        assert "rounds/2/rank/orpo-s8" in stages["pairs/round-3/orpo-s8"].needs
+        assert stages["retrieve"].reads["mined"] == 150
+        done: set[str] = set()
+        for name, stage in stages.items():
+            assert set(stage.needs) <= done, name
+            done.add(name)
+
+    def test_another_last_round_leaves_the_ones_before_as_they_are(self, tmp_path: Path) -> None:
+        before, after = (reads(tmp_path, rounds=[*THREE[:2], last]) for last in (THREE[0], THREE[1]))
+        assert changed(before, after) == ["pairs/round-3"]
+
+    def test_an_arm_that_starts_from_another_does_so_in_the_first_round_alone(self, tmp_path: Path) -> None:
+        arms = {
+            "sft": {"objective": {"name": "sft"}},
+            "dpo": {"objective": {"name": "dpo"}, "lora": {"init_from": "sft"}},
+        }
+        stages = planned(tmp_path, arms=arms, rounds=THREE)
+        done: list[str] = []
+        for name, stage in stages.items():
+            assert set(stage.needs) <= set(done), name
+            done.append(name)
+        assert "train/sft" in stages["rounds/1/train/dpo"].needs
+        assert "train/sft" not in stages["rounds/2/train/dpo"].needs
+
+    def test_a_prompt_that_lists_candidates_takes_none_that_were_drawn_around_the_target(self) -> None:
+        shares = From.model_validate({"uniform": 0.5, "text_similar": 0.5})
+        lists = SimpleNamespace(template=SimpleNamespace(lists_candidates=True, signature="movies/choose@1"))
+        with pytest.raises(DataFault, match="text_similar draws around the target, and movies/choose@1 lists"):
+            work._refuse_listed(Turn(0, 0, shares), lists)
+        lists.template.lists_candidates = False
+        work._refuse_listed(Turn(0, 0, shares), lists)
+
+    def test_too_many_rounds_for_the_positions_are_refused(self, tmp_path: Path) -> None:
+        asked = task(tmp_path, rounds=[{}] * 3)
+        folder = asked.run.path("retrieve")
+        folder.mkdir(parents=True)
+        pl.DataFrame({"user": [1, 2], "position": [1, 1]}).write_parquet(folder / "queries.parquet")
+        with pytest.raises(DataFault, match="2 training positions for 3 rounds, and round 1 has none"):
+            work._asked(asked, asked.turns[0])
+
+    def test_a_missing_round_names_its_command(self, tmp_path: Path) -> None:
+        with pytest.raises(RunFault, match="Run `llmrec prepare RECIPE` first"):
+            run_stage("train", loaded(task(tmp_path, rounds=THREE)), runs=tmp_path / "runs")
+        stage = planned(tmp_path, rounds=THREE)["pairs/round-3/orpo"]
+        run = Run(tmp_path)
+        for need in stage.needs[:-1]:
+            run.path(need).mkdir(parents=True)
+            (run.path(need) / "stage.json").write_text('{"outputs": {}, "fingerprint": "x"}', encoding="utf-8")
+        with pytest.raises(RunFault, match="rounds/2/rank/orpo writes.*Run `llmrec rank RECIPE` first"):
+            run.fingerprint(stage)

@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 
 def whole_histories(larder: Larder) -> dict[int, np.ndarray]:
-    """Each user's items, all of them: before and after any query, targets included. Views of one array, read-only."""
-    items = larder.histories[ITEMS].explode(empty_as_null=False).to_numpy().astype(np.int32, copy=False)
-    items.setflags(write=False)
-    ends = np.cumsum(larder.histories[ITEMS].list.len().to_numpy(), dtype=np.int64).tolist()
-    users = larder.histories[USER].to_list()
-    return {user: items[start:end] for user, start, end in zip(users, [0, *ends[:-1]], ends, strict=True)}
+    """Each user's items, all of them: before and after any query, targets included."""
+    return by_user(larder, ITEMS)
+
+
+def by_user(larder: Larder, column: str) -> dict[int, np.ndarray]:
+    """Each user's entries in a list column of the histories, oldest first: views of one flat array, read-only."""
+    table = larder.histories
+    flat = table[column].explode(empty_as_null=False).to_numpy()
+    flat.setflags(write=False)
+    ends = np.cumsum(table[column].list.len().to_numpy(), dtype=np.int64).tolist()
+    starts = [0, *ends[:-1]]
+    return {user: flat[start:end] for user, start, end in zip(table[USER].to_list(), starts, ends, strict=True)}
 
 
 def readings(texts: list[str]) -> np.ndarray:

@@ -14,6 +14,7 @@ import yaml
 from llmrec.columns import ITEM, QUERY, RANK, TARGET
 from llmrec.files import digest, write_text
 from llmrec.pairs.export import read_pairs
+from llmrec.pairs.histograms import popularity_rows, rank_rows
 
 FOLDS = ("train", "valid")
 # What the hub knows by these names; any other licence is `other` with a name of its own.
@@ -22,6 +23,11 @@ LICENCES = {
     "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "odbl", "unknown",
 }  # fmt: skip
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+GUARDED = {
+    "touched": "what the user took up, as far as `pairs.guard.after` looks",
+    "same_title": "another item that reads like one of those, like the target, or like one rejected already",
+    "near_text": "an item that reads nearly like one of those (`pairs.guard.near_text`)",
+}
 SCHEMA = {
     "query, user": "who was asked, and when in their history",
     "template": "name and version of the prompt template",
@@ -62,12 +68,18 @@ def write_card(
     citation: str | None = None,
     tokenizer: str | None = None,
     miner: Mapping[str, Mapping[int, float]] | None = None,
+    played: Mapping[int, float] | None = None,
+    guards: Mapping[str, int] | None = None,
+    counts: pl.DataFrame | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> Path:
     """Writes README.md for the folder's train.parquet and valid.parquet, with the front matter that the hub reads.
 
     `licence` and `citation` come from the dataset's manifest (none: `unknown`), `command` rebuilds the pairs, `shares`
     are those asked of each source, `miner` is `recall` by what was ranked: {"training queries": {10: .2}, "validation":
-    {10: .1}}. Raises DataFault when a table is missing or is none of pairs.
+    {10: .1}}, `played` that of the adapter that played itself. `guards` counts the draws that each guard took out,
+    `counts` has each item's training count (item, count), `left_out` counts the rows of interactions that were left
+    out, by reason. Raises DataFault when a table is missing or is none of pairs.
     """
     tables = {fold: read_pairs(out / f"{fold}.parquet") for fold in FOLDS}
     text = "\n".join(
@@ -78,16 +90,19 @@ def write_card(
             "",
             f"# Preference pairs from {dataset}",
             "",
-            "Each row is a user's history as a prompt, the item that they went on to choose, and items that they never",
-            "touched. Made by llmrec with",
+            "Each row is a user's history as a prompt, the item that they went on to choose, and items that are",
+            "rejected beside it. Made by llmrec with",
             "",
             "```",
             command,
             "```",
             "",
             *_counts(tables, tokenizer),
-            *_sources(tables["train"], shares),
+            *_left_out(left_out),
+            *_sources(tables["train"], shares, counts),
+            *_guards(guards),
             *_mining(miner or {}),
+            *_played(played),
             "## Columns",
             "",
             *_table(["column", "what it is"], [[f"`{name}`", words] for name, words in SCHEMA.items()]),
@@ -153,7 +168,17 @@ def _counts(tables: Mapping[str, pl.DataFrame], tokenizer: str | None) -> list[s
     return ["## Counts", "", *_table(heads, rows), "", made, ""]
 
 
-def _sources(train: pl.DataFrame, shares: Mapping[str, float]) -> list[str]:
+def _left_out(reasons: Mapping[str, int] | None) -> list[str]:
+    if reasons is None:
+        return []
+    if not reasons:
+        return ["No row of the interactions was left out.", ""]
+    words = f"Rows of the interactions that were left out, {sum(reasons.values()):,} in all, by reason:"
+    rows = [[reason, f"{count:,}"] for reason, count in reasons.items()]
+    return [words, "", *_table(["reason", "rows"], rows), ""]
+
+
+def _sources(train: pl.DataFrame, shares: Mapping[str, float], counts: pl.DataFrame | None) -> list[str]:
     found = Counter(train["rejected_from"].explode().drop_nulls().to_list())
     total, asked = sum(found.values()) or 1, sum(shares.values()) or 1
     rows = [
@@ -161,7 +186,37 @@ def _sources(train: pl.DataFrame, shares: Mapping[str, float]) -> list[str]:
         for name in sorted({*found, *shares})
     ]
     words = "Where rejected items of `train` come from. What a source that ran out could not give came from `uniform`."
-    return ["## Sources", "", words, "", *_table(["source", "asked", "got", "items"], rows), ""]
+    lines = ["## Sources", "", words, "", *_table(["source", "asked", "got", "items"], rows), ""]
+    if counts is not None and train.height:
+        words = (
+            "How popular they are: by tenths of the catalogue, from the items least met in training to those most met."
+        )
+        heads = ["source", "items", "tenths", "median percentile"]
+        lines += [words, "", *_table(heads, popularity_rows(train, counts)), ""]
+    if ranked := rank_rows(train):
+        words = "At which rank their source had them, by tenths between the first and the last of these."
+        lines += [words, "", *_table(["source", "items", "ranks", "tenths", "median rank"], ranked), ""]
+    return lines
+
+
+def _guards(counts: Mapping[str, int] | None) -> list[str]:
+    if counts is None:
+        return []
+    words = "Draws that were taken out, so that nobody is taught to reject what they like."
+    rows = [[f"`{name}`", GUARDED[name], f"{count:,}"] for name, count in counts.items()]
+    return ["## Guards", "", words, "", *_table(["guard", "what it takes out", "draws"], rows), ""]
+
+
+def _played(shares: Mapping[int, float] | None) -> list[str]:
+    if not shares:
+        return []
+    words = [
+        "`self_play` draws from what the adapter of the round before ranked, for queries that it was not tuned on.",
+        f"Their targets are its first in {shares[min(shares)]:.1%}" + "".join(
+            f", and among its first {n} in {shares[n]:.1%}" for n in sorted(shares)[1:]
+        ) + " of them.",
+    ]  # fmt: skip
+    return ["## Self-play", "", *words, ""]
 
 
 def _mining(miner: Mapping[str, Mapping[int, float]]) -> list[str]:

@@ -69,7 +69,7 @@ def rank_arm(
     }
     rule = _chosen(rule, tried, letters=letters)
     asked = recipe.evaluate
-    search = None if letters else Search(max(asked.at), _bounded(rule), recipe.answer.beam, asked.masks)
+    search = None if letters else Search(max(asked.at), bounded(rule), recipe.answer.beam, asked.masks)
     queries = larder.fold("test")
     test = judge.rank(queries, offered["test"], search=search, words=f"{words}: test queries")
     for fold, said in (("valid", valid), ("test", test)):
@@ -107,7 +107,7 @@ def _chosen(rule: str, tried: dict[str, float], *, letters: bool) -> str:
     return rule
 
 
-def _bounded(rule: str) -> Any:
+def bounded(rule: str) -> Any:
     """The rule to search by: a mean, and what a prior is taken off, bound nothing."""
     return "ghost_free" if rule == "ghost_free" else "sum"
 

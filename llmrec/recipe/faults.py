@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from llmrec.recipe import borrowed
 from llmrec.recipe.adaptive import clashes
+from llmrec.recipe.needs import unmet
 from llmrec.recipe.presets import contradictions
 from llmrec.recipe.sections import (
     SHARES_FOLDERS,
@@ -46,6 +47,7 @@ def faults_in(values: dict[str, Any]) -> list[tuple[Key, str]]:
     """Every fault of a recipe read as plain values: (key path, words). Nothing is raised."""
     faults = _validated(Recipe, values)
     faults += contradictions(values)
+    faults += unmet(values)
     faults += _borrowed(values, ())
     faults += _adaptive(values, values, ())
     arms = values.get("arms")
@@ -82,7 +84,8 @@ def _validated(model: type[Settings], values: dict[str, Any]) -> list[tuple[Key,
 def _prune(values: Any, key: Key) -> None:
     """Takes away the value at a key path, where there is one."""
     for part in key[:-1]:
-        values = values[part] if isinstance(values, dict) and part in values else None
+        inside = part in values if isinstance(values, dict) else isinstance(values, list)  # an entry of `rounds`
+        values = values[part] if inside else None
     if isinstance(values, dict) and key:
         values.pop(key[-1], None)
 
@@ -131,7 +134,7 @@ def _arm(values: dict[str, Any], arm: dict[str, Any], key: Key) -> Iterator[tupl
 def _worded(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
     for fault in error.errors(include_url=False):
         key: Key = tuple(part for part in fault["loc"] if part != "[key]")
-        if fault["type"] in ("arms", "protocol") or (
+        if fault["type"] in ("arms", "protocol", "sources") or (
             model is Recipe and key in (("train",), ("lora",)) and fault["type"] == "value_error"
         ):
             continue  # told field by field

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from llmrec.columns import COUNT, FOLD, ITEM, ITEMS, KEY, POSITION, QUERY, TARGET, TEXT, TIME, TIMES, TRAIN, USER
-from llmrec.data.larder import Larder
+from llmrec.data.larder import DECLINED_SCHEMA, Larder
 from llmrec.ranking import QUERIES_SCHEMA
 
 
@@ -52,3 +53,15 @@ def asked(rows: Sequence[tuple[int, int, Sequence[int], int]], fold: str = "test
         },
         schema=QUERIES_SCHEMA,
     )
+
+
+def at_home(larder: Larder, **columns: Sequence[Sequence[object]]) -> Larder:
+    """The shop whose customers' lists have more beside them: ratings, behaviours, times (days as seconds), train."""
+    kinds = {"ratings": pl.List(pl.Float32), "behaviours": pl.List(pl.UInt8), "times": pl.List(pl.Int64)}
+    more = [pl.Series(name, list(values), dtype=kinds.get(name, pl.Int32)) for name, values in columns.items()]
+    return replace(larder, histories=larder.histories.with_columns(more))
+
+
+def declining(larder: Larder, rows: Sequence[tuple[int, int, int | None, str, float | None]]) -> Larder:
+    """The shop that also kept what was passed over: (customer, film, time, reason, rating)."""
+    return replace(larder, declined=pl.DataFrame(list(rows), schema=DECLINED_SCHEMA, orient="row"))

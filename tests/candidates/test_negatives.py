@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.candidates.negatives import SOURCES, negatives
+from llmrec.candidates.negatives import negatives
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault
 from llmrec.ranking import ranked
@@ -71,7 +71,7 @@ def test_rank_and_score_say_where_a_retrieved_film_stood():
     order = [9, 8, 7, 6, 5, 4, 3, 2]
     table = negatives(queries, larder, 4, {"uniform": 0.5, "retrieved": 0.5}, retrieved=mined(queries, order), seed=7)
     rows = table.explode("items", "source", "rank", "score")
-    for _, item, source, rank, score in rows.iter_rows():
+    for item, source, rank, score in rows.select("items", "source", "rank", "score").iter_rows():
         if source == "retrieved":
             assert (rank, score) == (order.index(item) + 1, -order.index(item))
         else:
@@ -85,7 +85,7 @@ def test_shares_hold_on_average_and_to_one_in_every_pair(k: int, expected: tuple
     larder = shop([films], films=200)
     queries = many(larder, films, 1000)
     table = negatives(queries, larder, k, MIXED, retrieved=mined(queries, list(range(2, 100))), seed=7)
-    counts = np.array([[Counter(sources)[name] for name in SOURCES] for sources in table["source"].to_list()])
+    counts = np.array([[Counter(sources)[name] for name in MIXED] for sources in table["source"].to_list()])
     assert (counts.sum(axis=1) == k).all()
     assert (counts >= np.floor(expected)).all()
     assert (counts <= np.ceil(expected)).all()
@@ -151,3 +151,24 @@ def test_a_customer_who_has_left_too_little_is_named():
 def test_every_pair_gets_k(k: int, shares: dict[str, float], seed: int):
     larder = shop([[0, 1, 2]], films=20)
     assert len(negatives(larder.queries, larder, k, shares, retrieved=None, seed=seed)["items"][0]) == k
+
+
+def test_draws_are_those_that_published_numbers_were_made_with():
+    """Written down before there were other sources and guards: a new one may not move a draw of the old ones."""
+    films = [0, 1, 2]
+    larder = shop([films], films=40, counts=list(range(40)))
+    queries = many(larder, films, 4)
+    table = negatives(queries, larder, 5, MIXED, retrieved=mined(queries, list(range(39, 19, -1))), seed=7)
+    assert table["items"].to_list() == [
+        [10, 22, 36, 33, 24], [29, 25, 34, 39, 24], [27, 24, 15, 5, 23], [6, 28, 25, 30, 24],
+    ]  # fmt: skip
+    assert ["".join(name[0] for name in names) for names in table["source"].to_list()] == [
+        "urupr", "rurpu", "rupur", "pruur",
+    ]  # fmt: skip
+    assert table["rank"][1].to_list() == [11, None, 6, None, None]
+
+
+def test_no_queries_get_no_rows():
+    larder = shop([[0, 1]], films=9)
+    table = negatives(larder.queries.clear(), larder, 3, {"uniform": 1}, seed=7)
+    assert (table.height, table.schema["items"]) == (0, pl.List(pl.Int32))

@@ -59,6 +59,16 @@ ARM = st.fixed_dictionaries(
     {},
     optional={"train": TRAIN, "lora": LORA, "objective": st.none() | st.fixed_dictionaries({"beta": st.floats(0, 9)})},
 )
+RANKS = st.tuples(st.integers(1, 9), st.integers(9, 99)).map(list)
+GUARD = st.fixed_dictionaries({"after": st.none() | RATES})
+FROM = st.fixed_dictionaries(
+    {"uniform": st.just(0.1)},
+    optional={
+        "popular": RATES | st.fixed_dictionaries({"share": RATES}, optional={"exponent": st.floats(0, 10)}),
+        "retrieved": st.fixed_dictionaries({"share": RATES, "ranks": RANKS}),
+        "same_attribute": st.fixed_dictionaries({"share": RATES, "field": WORDS}),
+    },
+)
 RECIPES = st.fixed_dictionaries(
     {
         "name": NAMES,
@@ -72,7 +82,8 @@ RECIPES = st.fixed_dictionaries(
         "protocol": st.none() | st.sampled_from(list(PRESETS)),
         "split": st.fixed_dictionaries({}, optional={"quantile": st.floats(0.01, 0.99)}),
         "retriever": st.fixed_dictionaries({"adaptive": ADAPTIVE}),
-        "pairs": st.fixed_dictionaries({"from": st.just({"uniform": 0.1, "popular": 3})}),
+        "pairs": st.fixed_dictionaries({"from": FROM}, optional={"guard": GUARD}),
+        "rounds": st.lists(st.fixed_dictionaries({}, optional={"from": FROM}), max_size=3),
         "objective": st.none() | st.fixed_dictionaries({}, optional={"beta": st.floats(0, 10)}),
         "train": TRAIN,
         "lora": LORA,

@@ -72,7 +72,7 @@ def test_a_switch_is_no_number(tmp_path: Path, word: str) -> None:
     assert "retriever.layers: found the switch" in fault(tmp_path, f"retriever: {{layers: {word}}}")
     assert "lora.r: found the switch" in fault(tmp_path, f"lora: {{r: {word}}}")
     assert "evaluate.at: found the switch" in fault(tmp_path, f"evaluate: {{at: [10, {word}]}}")
-    assert "pairs.from: found the switch" in fault(tmp_path, f"pairs: {{from: {{uniform: {word}}}}}")
+    assert "pairs.from.uniform.share: found the switch" in fault(tmp_path, f"pairs: {{from: {{uniform: {word}}}}}")
 
 
 def test_a_switch_where_a_word_is_wanted_says_to_quote_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from llmrec.recipe.sections.data import Behaviours, Candidates, Data, Format, Items, Reading, Split
 from llmrec.recipe.sections.evaluate import Evaluate
 from llmrec.recipe.sections.model import BETA, Build, Model, Objective
+from llmrec.recipe.sections.negatives import Drawn, From, Guard, Round
 from llmrec.recipe.sections.pairs import Answer, Pairs, Prompt
 from llmrec.recipe.sections.recipe import SHARES_FOLDERS, Arm, Recipe, check_train, is_taken, shares_folders
 from llmrec.recipe.sections.retriever import RATED, Adaptive, Retriever
@@ -25,8 +26,11 @@ __all__ = [
     "Build",
     "Candidates",
     "Data",
+    "Drawn",
     "Evaluate",
     "Format",
+    "From",
+    "Guard",
     "Items",
     "Model",
     "Objective",
@@ -35,6 +39,7 @@ __all__ = [
     "Reading",
     "Recipe",
     "Retriever",
+    "Round",
     "Settings",
     "Split",
     "check_train",

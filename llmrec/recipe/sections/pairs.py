@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from llmrec.recipe.sections.negatives import From, Guard
 from llmrec.recipe.sections.settings import Settings
 
 
@@ -51,13 +52,7 @@ class Pairs(Settings):
     """Rejected answers a pair."""
     per_user: PositiveInt = 8
     """Training positions a user gives, the latest ones; models that mine are fitted on what came before them."""
-    sources: dict[Literal["uniform", "popular", "retrieved"], Annotated[float, Field(ge=0)]] = Field(
-        {"uniform": 0.4, "popular": 0.2, "retrieved": 0.4}, alias="from"
-    )
+    sources: From = Field(From.model_validate({"uniform": 0.4, "popular": 0.2, "retrieved": 0.4}), alias="from")
     """Where rejected items come from, as shares."""
-
-    @model_validator(mode="after")
-    def some_source(self) -> Pairs:
-        if sum(self.sources.values()) <= 0:
-            raise ValueError("`from` needs at least one source with a share above 0")
-        return self
+    guard: Guard = Guard()
+    """What is never rejected, beside the target."""

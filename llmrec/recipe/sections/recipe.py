@@ -12,10 +12,12 @@ from pydantic_core import PydanticCustomError
 from llmrec.recipe import borrowed
 from llmrec.recipe.adaptive import clashes
 from llmrec.recipe.borrowed import check_lora
+from llmrec.recipe.needs import unmet
 from llmrec.recipe.presets import Protocol, contradictions, folded
 from llmrec.recipe.sections.data import Candidates, Data, Split
 from llmrec.recipe.sections.evaluate import Evaluate
 from llmrec.recipe.sections.model import Model, Objective
+from llmrec.recipe.sections.negatives import From, Round
 from llmrec.recipe.sections.pairs import Answer, Pairs, Prompt
 from llmrec.recipe.sections.retriever import Adaptive, Retriever
 from llmrec.recipe.sections.settings import Mapping, Name, Settings
@@ -76,6 +78,8 @@ class Recipe(Settings):
     prompt: Prompt = Prompt()
     answer: Answer = Answer()
     pairs: Pairs = Pairs()
+    rounds: list[Round] = []
+    """Rounds of pairs and training, one after another, each on training positions of its own; none: all at once."""
     model: Model
     lora: Annotated[Mapping, AfterValidator(check_lora)] = {}
     """Fields of peft.LoraConfig, and `init_from`, an adapter to start from: a folder, or an arm listed above."""
@@ -98,6 +102,17 @@ class Recipe(Settings):
         for key, words in contradictions(self.model_dump()):
             raise PydanticCustomError("protocol", f"{'.'.join(key)}: {words}")
         return self
+
+    @model_validator(mode="after")
+    def sources_have_what_they_need(self) -> Recipe:
+        for key, words in unmet(self.model_dump(by_alias=True)):
+            raise PydanticCustomError("sources", "{words}", {"words": f"{'.'.join(map(str, key))}: {words}"})
+        return self
+
+    @property
+    def drawn(self) -> list[From]:
+        """Where rejected items come from, round by round; one entry where there are no rounds."""
+        return [one.sources or self.pairs.sources for one in self.rounds] or [self.pairs.sources]
 
     @model_validator(mode="after")
     def arms_hold(self) -> Recipe:
