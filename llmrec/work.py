@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 
-from llmrec.candidates.negatives import negatives
 from llmrec.candidates.two_stage import completed, two_stage
 from llmrec.candidates.uniform import uniform
 from llmrec.columns import KEY, QUERY, USER
@@ -17,9 +16,11 @@ from llmrec.data import larder as larders
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault, Disqualified
 from llmrec.files import write_json
+from llmrec.pairs.parts import Shard
 from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe.sections import Objective, Recipe
 from llmrec.rng import seed_for
+from llmrec.run import SHARED
 from llmrec.task import ArmRun, Task
 
 MINED = 100  # items of the mining retriever's ranking that negatives are drawn from
@@ -96,10 +97,12 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
     fit(earlier, encoder, tokenizer, recipe.model.build, seed=seed, out=out)
 
 
-def pairs(task: Task, out: Path) -> None:
-    """Preference pairs of both folds, their card, a sample and the template."""
+def pairs(task: Task, out: Path, shard: Shard | None = None) -> None:
+    """Preference pairs of both folds, their card, a sample and the template; of a shard among several, its parts."""
+    from llmrec.candidates.many import drawn
     from llmrec.pairs.build import build_pairs
     from llmrec.pairs.card import recall, write_card
+    from llmrec.pairs.parts import forget, put_together, write_parts
     from llmrec.pairs.sample import sample_pair
 
     larder, recipe = task.larder(), task.recipe
@@ -108,12 +111,20 @@ def pairs(task: Task, out: Path) -> None:
     asked = read_table(task.run.path("retrieve") / "queries.parquet")
     mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if task.mines else None
     folds = {"train": (asked, shares, mined), "valid": (larder.fold("valid"), {"uniform": 1.0}, None)}
+    k, seed, mine, parts = recipe.pairs.rejected, recipe.seed, shard or Shard(), {}
     for fold, (queries, sources, ranking) in folds.items():
-        negs = negatives(queries, larder, recipe.pairs.rejected, sources, retrieved=ranking, seed=recipe.seed)
-        table = build_pairs(queries, larder, encoder, negs, seed=recipe.seed)
-        write_parquet(table, out / f"{fold}.parquet")
-        if fold == "train":
-            (out / "sample.txt").write_text(sample_pair(table, encoder))
+
+        def make(some: pl.DataFrame, sources: Any = sources, ranking: Any = ranking) -> Any:
+            negs = drawn(some, larder, k, sources, retrieved=ranking, seed=seed)
+            return lambda part: build_pairs(part, larder, encoder, negs, seed=seed)
+
+        parts[fold] = write_parts(queries, make, out / SHARED / fold, mine)
+    if mine.of > 1:
+        return
+    for fold, paths in parts.items():
+        put_together(paths, out / f"{fold}.parquet")
+    (out / "sample.txt").write_text(sample_pair(pl.read_parquet(out / "train.parquet", n_rows=1), encoder))
+    forget(out / SHARED)
     (out / "template.jinja").write_text(encoder.template.source)
     miner = None
     if mined is not None:

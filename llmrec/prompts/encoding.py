@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
 
 from llmrec.errors import PromptFault
 from llmrec.prompts.budget import Search
+from llmrec.prompts.bulk import Bulk
 from llmrec.prompts.items import Candidate, Item, clean, defused
 from llmrec.prompts.template import Template
 from llmrec.prompts.tokens import Tokenizer, after, ids_of, with_bos, with_eos
@@ -69,7 +71,7 @@ class Encoder:
         # A short prompt that ends as every prompt does: answers are tokenized behind it, once an item.
         self._anchor = min(range(len(texts)), key=lambda code: (len(self.texts[code]), code))
         shown = [Candidate("A", self.texts[self._anchor])] if template.lists_candidates else None
-        self._frame = self._render_with([self._anchor], shown)
+        self.specimen = self._render_with([self._anchor], shown)
         self.labels = self._labels() if self.style == "letter" else ""
         if self.eos:
             with_eos(tokenizer, [])
@@ -91,6 +93,25 @@ class Encoder:
                 offers = [list(map(int, offer)) for offer in candidates[start : start + BATCH]]
             made += self._fit([*zip(some, offers, strict=True)])
         return made
+
+    @cached_property
+    def bulk(self) -> Bulk | None:
+        """The same prompts from pieces, many at once; None where this template or tokenizer does not allow it."""
+        return Bulk.of(self)
+
+    @cached_property
+    def bare_size(self) -> int:
+        """Tokens of a prompt without history (of a template that lists no candidates)."""
+        return self._bases([None])[0]
+
+    @property
+    def shows_marks(self) -> bool:
+        """Whether a text has one of the marks in it that `title_spans` looks for."""
+        return any(OPEN in text or CLOSE in text for text in self.texts)
+
+    def expect_costs(self, costs: Mapping[int, int]) -> None:
+        """Takes what items add to a prompt from somebody who has measured it: first guesses, as ever."""
+        self._costs.update(costs)
 
     def title_spans(self, prompt: Prompt, context: Codes, candidates: Codes | None = None) -> list[int]:
         """Where the titles of the history stand in a prompt: start and end of each, in characters, one after another.
@@ -130,7 +151,7 @@ class Encoder:
             return [list(self._letter_ids[self.answer(item, candidates)]) for item in items]
         new = [item for item in dict.fromkeys(items) if item not in self._answers]
         if new:
-            found = after(self.tokenizer, self._frame, [self.answer(item) for item in new])
+            found = after(self.tokenizer, self.specimen, [self.answer(item) for item in new])
             self._answers.update(zip(new, map(self._ended, found), strict=True))
         return [list(self._answers[item]) for item in items]
 
@@ -207,7 +228,7 @@ class Encoder:
             return
         shown = [Candidate("A", self.texts[self._anchor])] if self.template.lists_candidates else None
         texts = [self._render_with([item, self._anchor], shown) for item in new]
-        base, *found = map(len, ids_of(self.tokenizer, [self._frame, *texts]))
+        base, *found = map(len, ids_of(self.tokenizer, [self.specimen, *texts]))
         self._costs.update((item, size - base) for item, size in zip(new, found, strict=True))
 
     def _bases(self, offers: list[list[int] | None]) -> list[int]:
@@ -235,7 +256,7 @@ class Encoder:
 
     def _labels(self) -> str:
         """The letters that are one token each behind the prompt, all different."""
-        whole = ids_of(self.tokenizer, [self._frame, *(f"{self._frame} {letter}" for letter in LETTERS)])
+        whole = ids_of(self.tokenizer, [self.specimen, *(f"{self.specimen} {letter}" for letter in LETTERS)])
         head, found = whole[0], dict[str, int]()
         for letter, ids in zip(LETTERS, whole[1:], strict=True):
             if len(ids) == len(head) + 1 and ids[:-1] == head and ids[-1] not in found.values():

@@ -31,6 +31,7 @@ import yaml
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec.errors import PromptFault
+from llmrec.prompts.frame import Frame, frame_of
 from llmrec.prompts.items import Candidate, Item
 from llmrec.resources import find
 
@@ -66,6 +67,8 @@ class Template:
     """The file, for messages."""
     lists_candidates: bool
     """Whether the prompt shows the candidates."""
+    frame: Frame | None
+    """What stands around the titles, where the template is a list of them and nothing else."""
     compiled: jinja2.Template = field(repr=False, compare=False)
 
     @property
@@ -104,7 +107,8 @@ def parse_template(source: str, *, where: str = "template") -> Template:
     front, body = _front_matter(source, where)
     environment = Sandbox(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
-        names = jinja2.meta.find_undeclared_variables(environment.parse(body))
+        parsed = environment.parse(body)
+        names = jinja2.meta.find_undeclared_variables(parsed)
         code = environment.compile(body, filename=where)
     except jinja2.TemplateSyntaxError as fault:
         raise PromptFault(f"{where}:{fault.lineno}: {fault.message}") from None
@@ -125,6 +129,7 @@ def parse_template(source: str, *, where: str = "template") -> Template:
         source=source,
         where=where,
         lists_candidates=lists_candidates,
+        frame=frame_of(parsed),
         compiled=environment.template_class.from_code(environment, code, dict(environment.globals)),
     )
 
