@@ -88,9 +88,10 @@ def _together(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -
     chosen, lengths = rows[TARGET].to_numpy(), rows[ITEMS].list.len().to_numpy()
     encoder.bulk.check(prompts, larder.contexts(sample), sample[TARGET].to_list(), range(0, rows.height, SAMPLED))
     rejected = rows[ITEMS].explode(empty_as_null=False).to_numpy()
-    sizes = encoder.bulk.answers
     ends = np.cumsum(lengths.astype(np.int64))
-    longest = np.maximum(sizes[chosen], np.maximum.reduceat(sizes[rejected], ends - lengths))
+    longest = np.maximum(
+        encoder.bulk.answers(chosen), np.maximum.reduceat(encoder.bulk.answers(rejected), ends - lengths)
+    )
     answers = encoder.bulk.texts
     return rows.select(
         QUERY,

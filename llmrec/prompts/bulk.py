@@ -7,7 +7,7 @@ items fit a budget is a look into a running sum. Only the last line may share a 
 is counted together with it.
 
 Whether the tokenizer cuts there is not believed but looked at, once a catalogue: every line is tokenized alone and
-among others, in random order, and must have the same tokens with a cut on either side (`Bulk.of`). Where it has not,
+among others, in random order, and must have the same tokens with a cut on either side (`_apart`). Where it has not,
 prompts are made one by one, as ever. Pairs still tokenize a sample of whole prompts (`check`).
 """
 
@@ -22,14 +22,14 @@ import polars as pl
 import pyarrow as pa
 
 from llmrec.errors import PromptFault
-from llmrec.prompts.tokens import ids_of, with_bos, with_eos
+from llmrec.prompts.tokens import ids_of, with_bos
 from llmrec.rng import rng_for
 
 if TYPE_CHECKING:
     from llmrec.prompts.encoding import Encoder
 
 CHAIN = 32  # lines tokenized together when cuts are looked for
-PIECES = 1 << 16  # texts in one call of the tokenizer
+MANY = 1 << 10  # chains in one call of the tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,17 @@ class Prompts:
 class Bulk:
     """What an encoder's prompts are made of: each item's line, its tokens in a list, its tokens at the list's end."""
 
-    def __init__(self, encoder: Encoder, middle: np.ndarray, last: np.ndarray, answers: np.ndarray) -> None:
+    def __init__(self, encoder: Encoder, middle: np.ndarray, pieces: Pieces, cut: int) -> None:
         assert encoder.template.frame is not None
         self.encoder, self.frame = encoder, encoder.template.frame
-        self.middle, self.last = middle, last
-        self.answers = answers
-        """Tokens of each item's answer."""
+        self.middle = middle
+        """Tokens of each item's line, where another one follows."""
         texts, frame = encoder.texts, self.frame
         self.texts = pl.Series([f" {text}" for text in texts], dtype=pl.String)
         """Each item's answer."""
-        self._pieces = pa.array(
-            [*(f"{frame.before}{text}{frame.after}" for text in texts), frame.head, frame.tail], type=pa.large_string()
-        )
+        self._pieces, self._cut = pieces, cut
+        self._last, self._answer = (np.full(len(texts), -1, dtype=np.int64) for _ in range(2))
+        self._text = pa.array([*_lines(encoder), frame.head, frame.tail], type=pa.large_string())
         self._letters = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         encoder.expect_costs(dict(enumerate(middle.tolist())))
 
@@ -69,17 +68,22 @@ class Bulk:
         frame, backend = encoder.template.frame, getattr(encoder.tokenizer, "backend_tokenizer", None)
         if frame is None or backend is None or encoder.style != "title" or encoder.shows_marks:
             return None
-        lines = [f"{frame.before}{text}{frame.after}" for text in encoder.texts]
-        head = _ids(backend, [frame.head])[0] if frame.head else []
-        alone = _ids(backend, lines)
-        ends = _ids(backend, [line + frame.tail for line in lines]) if frame.tail else alone
-        if not _cut(backend, frame.head, frame.tail, lines, head, alone, ends):
-            return None
-        answers = _answers(encoder)
-        if answers is None:
-            return None
-        start = len(with_bos(encoder.tokenizer, head)) if head else int(encoder.tokenizer.bos_token_id is not None)
-        return cls(encoder, _sizes(alone), start + _sizes(ends), answers)
+        ids_of(encoder.tokenizer, [frame.head])  # leaves no truncation or padding of somebody else's in the backend
+        pieces = Pieces(backend)
+        found = _apart(pieces, _lines(encoder), frame.head, frame.tail)
+        return None if found is None else cls(encoder, found[0], pieces, found[1])
+
+    def answers(self, codes: np.ndarray) -> np.ndarray:
+        """Tokens of the items' answers, with the end token where answers end in it; the shape of `codes`.
+
+        Raises PromptFault where an answer would change the prompt's last tokens.
+        """
+        new = np.unique(codes)
+        new = new[self._answer[new] < 0]
+        if len(new):
+            self._answer[new] = self._learn_answers(new)
+        found: np.ndarray = self._answer[codes]
+        return found
 
     def prompts(self, items: np.ndarray, first: np.ndarray, stop: np.ndarray) -> Prompts:
         """The prompts of contexts `items[first:stop]`, oldest first, within the encoder's budget.
@@ -97,7 +101,7 @@ class Bulk:
         codes[ends - sizes] = len(self._letters)
         codes[ends - 1] = len(self._letters) + 1
         # Taken pieces lie one behind another: a prompt is everything from its head's start to its tail's end.
-        taken = self._pieces.take(pa.array(codes))
+        taken = self._text.take(pa.array(codes))
         offsets = np.frombuffer(taken.buffers()[1], dtype=np.int64)[: total + 1]
         bounds = np.concatenate([offsets[:1], offsets[ends]])
         whole = pa.LargeStringArray.from_buffers(len(kept), pa.py_buffer(bounds), taken.buffers()[2])
@@ -123,13 +127,45 @@ class Bulk:
                 )
         self.encoder.verify(prompts, targets)
 
+    def _learn_last(self, codes: np.ndarray) -> np.ndarray:
+        """Tokens of prompts that show one item each."""
+        tokenizer, head, tail = self.encoder.tokenizer, self.frame.head, self.frame.tail
+        start = len(with_bos(tokenizer, ids_of(tokenizer, [head])[0]))
+        rest = self._pieces.sizes([tail[self._cut :]])[0]
+        ends = [f"{self.frame.before}{self.encoder.texts[code]}{self.frame.after}{tail[: self._cut]}" for code in codes]
+        return np.asarray(start + self._pieces.sizes(ends) + rest)
+
+    def _learn_answers(self, codes: np.ndarray) -> np.ndarray:
+        """Tokens of answers behind the prompt's last words, where those have the same tokens without the others."""
+        tokenizer, specimen = self.encoder.tokenizer, self.encoder.specimen
+        whole = ids_of(tokenizer, [specimen])[0]
+        tails = [specimen[n:] for n in range(len(specimen) - 2, 0, -1) if specimen[n] in " \n"][:8]
+        read = zip(tails, ids_of(tokenizer, tails), strict=True)
+        tail, ids = next((one for one in read if one[1] and whole[-len(one[1]) :] == one[1]), (specimen, whole))
+        answers = [f"{tail} {self.encoder.texts[code]}" for code in codes]
+        end = tokenizer.eos_token_id if self.encoder.eos else None
+        sizes = []
+        for some, counts in self._pieces([answers[n : n + CHAIN] for n in range(0, len(answers), CHAIN)]):
+            flat, ends = np.array(some, dtype=np.int64), np.cumsum(counts)
+            heads = flat[(ends - counts)[:, None] + np.arange(len(ids))] if counts.min() > len(ids) else None
+            if heads is None or (heads != np.array(ids)).any():
+                self.encoder.answers_ids(codes)  # says which answer and where
+                raise PromptFault(f"{self.encoder.template.where}: answers take other tokens behind {tail!r}.")
+            sizes.append(counts - len(ids) + (0 if end is None else flat[ends - 1] != end))
+        return np.concatenate(sizes)
+
     def _fit(self, items: np.ndarray, first: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many of the latest items each prompt keeps, and its tokens."""
         low, high = (int(first.min()), int(stop.max())) if len(first) else (0, 0)
         upto = np.concatenate([[0], np.cumsum(self.middle[items[low:high]])])
         at, before_last = first - low, np.maximum(stop - low - 1, 0)
         none = stop <= first
-        last = np.where(none, 0, self.last[items[np.maximum(stop - 1, 0)]] if len(items) else 0)
+        closing = items[stop[~none] - 1]
+        new = np.unique(closing)
+        new = new[self._last[new] < 0]
+        self._last[new] = self._learn_last(new)
+        last = np.zeros(len(first), dtype=np.int64)
+        last[~none] = self._last[closing]
         room = self.encoder.budget - last
         begin = np.maximum(np.searchsorted(upto, upto[before_last] - room, side="left"), at)
         kept = np.where(none | (room < 0), 0, stop - low - begin)
@@ -151,6 +187,65 @@ class Bulk:
         return listed(pl.Series(spans.ravel()), 2 * kept)
 
 
+class Pieces:
+    """Texts tokenized each alone, many in one call of the backend, which is much cheaper than a call or a text each."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+
+    def __call__(self, groups: list[list[str]]) -> list[tuple[list[int], np.ndarray]]:
+        """For each group the tokens of its pieces, one after another, and how many each piece has."""
+        made = self.backend.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
+        return [
+            (one.ids, np.bincount(np.array(one.word_ids, dtype=np.int64), minlength=len(group)))
+            for one, group in zip(made, groups, strict=True)
+        ]
+
+    def sizes(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each text: (n,) i64."""
+        groups = [list(texts[start : start + CHAIN]) for start in range(0, len(texts), CHAIN)]
+        return np.concatenate([np.empty(0, dtype=np.int64), *(sizes for _, sizes in self(groups))])
+
+
+def _lines(encoder: Encoder) -> list[str]:
+    frame = encoder.template.frame
+    assert frame is not None
+    return [f"{frame.before}{text}{frame.after}" for text in encoder.texts]
+
+
+def _apart(pieces: Pieces, lines: list[str], head: str, tail: str) -> tuple[np.ndarray, int] | None:
+    """Tokens of each line, and how many letters of the tail the last line has to be tokenized with.
+
+    None unless every line has, among others in random order, the tokens that it has alone, with a cut before and after.
+    """
+    order = rng_for(0, "joints", len(lines)).permutation(len(lines)).tolist()
+    order += order[:1]  # so that a catalogue of one has a joint, too
+    chains = [order[start : start + CHAIN + 1] for start in range(0, len(order) - 1, CHAIN)]  # ends overlap
+    middle, ends = np.zeros(len(lines), dtype=np.int64), []
+    for start in range(0, len(chains), MANY):
+        some = chains[start : start + MANY]
+        groups = [[head, *(lines[code] for code in chain[:-1]), lines[chain[-1]] + tail] for chain in some]
+        wholes = pieces.backend.encode_batch(["".join(group) for group in groups], add_special_tokens=False)
+        for chain, whole, (ids, sizes) in zip(some, wholes, pieces(groups), strict=True):
+            joints, words = np.cumsum(sizes)[:-1], np.array(whole.word_ids, dtype=np.int64)
+            if whole.ids != ids or (words[joints - 1] == words[joints])[joints > 0].any():
+                return None
+            middle[chain[:-1]] = sizes[1:-1]
+            ends.append(int(sizes[-1]))
+    closing = [lines[chain[-1]] for chain in chains]
+    return middle, _enough(pieces, closing, np.array(ends), tail)
+
+
+def _enough(pieces: Pieces, lines: list[str], ends: np.ndarray, tail: str) -> int:
+    """How many letters of the tail a last line has to be counted with: those before a space, if the rest never differs."""
+    cut = tail.find(" ", 1)
+    if cut > 0:
+        rest = pieces.sizes([tail[cut:]])[0]
+        if (pieces.sizes([line + tail[:cut] for line in lines]) + rest == ends).all():
+            return cut
+    return len(tail)
+
+
 def listed(flat: pl.Series, lengths: np.ndarray) -> pl.Series:
     """The values as lists of the given lengths, one after another.
 
@@ -159,62 +254,3 @@ def listed(flat: pl.Series, lengths: np.ndarray) -> pl.Series:
     """
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     return pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(offsets, flat.to_arrow())))
-
-
-def _ids(backend: Any, texts: Sequence[str]) -> list[list[int]]:
-    found: list[list[int]] = []
-    for start in range(0, len(texts), PIECES):
-        found += [one.ids for one in backend.encode_batch(texts[start : start + PIECES], add_special_tokens=False)]
-    return found
-
-
-def _cut(
-    backend: Any,
-    head: str,
-    tail: str,
-    lines: list[str],
-    head_ids: list[int],
-    alone: list[list[int]],
-    ends: list[list[int]],
-) -> bool:
-    """Whether every line has the tokens that it has alone, with a cut before and after it, among random others."""
-    order = rng_for(0, "joints", len(lines)).permutation(len(lines)).tolist()
-    order += order[:1]  # so that a catalogue of one has a joint, too
-    chains = [
-        order[start : start + CHAIN + 1] for start in range(0, len(order) - 1, CHAIN)
-    ]  # ends overlap: every joint
-    for start in range(0, len(chains), PIECES // CHAIN):
-        some = chains[start : start + PIECES // CHAIN]
-        texts = [head + "".join(lines[code] for code in chain) + tail for chain in some]
-        for chain, whole in zip(some, backend.encode_batch(texts, add_special_tokens=False), strict=True):
-            expected, joints = list(head_ids), []
-            for code in chain[:-1]:
-                joints.append(len(expected))
-                expected += alone[code]
-            joints.append(len(expected))
-            expected += ends[chain[-1]]
-            words = whole.word_ids
-            if whole.ids != expected or any(n and words[n - 1] == words[n] for n in joints):
-                return False
-    return True
-
-
-def _answers(encoder: Encoder) -> np.ndarray | None:
-    """Tokens of each item's answer, tokenized behind the prompt's last words; None where no cut stands before them."""
-    tokenizer, specimen = encoder.tokenizer, encoder.specimen
-    whole = ids_of(tokenizer, [specimen])[0]
-    starts = [n for n in range(len(specimen) - 1, 0, -1) if specimen[n] in " \n"][1:8]
-    tails = [specimen[n:] for n in starts]
-    read = zip(tails, ids_of(tokenizer, tails), strict=True)
-    tail, ids = next((one for one in read if one[1] and whole[-len(one[1]) :] == one[1]), (specimen, whole))
-    answers = [encoder.answer(code) for code in range(len(encoder.texts))]
-    backend: Any = tokenizer.backend_tokenizer  # type: ignore[attr-defined]
-    found = _ids(backend, [tail + answer for answer in answers])
-    if any(one[: len(ids)] != ids for one in found):
-        return None
-    own = [one[len(ids) :] for one in found]
-    return _sizes([with_eos(tokenizer, one) for one in own] if encoder.eos else own)
-
-
-def _sizes(ids: Sequence[list[int]]) -> np.ndarray:
-    return np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))

@@ -82,7 +82,7 @@ def test_prompts_in_bulk_are_those_made_one_by_one(which: tuple[str, str], conte
 def test_answers_take_what_they_take_behind_a_prompt(reader: str, template: str):
     reads = encoder(reader, TEMPLATES[template])
     assert reads.bulk is not None
-    assert reads.bulk.answers.tolist() == [len(ids) for ids in reads.answers_ids(range(len(ODD)))]
+    assert reads.bulk.answers(np.arange(len(ODD))).tolist() == [len(ids) for ids in reads.answers_ids(range(len(ODD)))]
 
 
 def test_a_tokenizer_that_cuts_nowhere_between_lines_has_no_pieces():
