@@ -21,8 +21,8 @@ while the tokenizer says that it is too long, and negatives by rejection from th
 be the same, and are compared. It is given what `prepare` does beside it (codes, split) for nothing, and the draws'
 seconds are told (`loop_draws_seconds`). It goes through the first `--loop-users` users, and its seconds are scaled by
 pairs. Ours begins with the same tables in memory and ends with the pairs in a table, all cores that the loop has.
-`speedup_from_file` counts `prepare` and writing to ours, and nothing to the loop; `speedup_in_processor_seconds` is what
-a busy machine cannot disturb: ours uses both cores, the loop one.
+`speedup_from_file` counts `prepare` and writing to ours, and nothing to the loop. In `speedup_in_processor_seconds`
+a busy machine is no excuse: ours uses both cores, the loop one.
 
 The last line is one JSON object.
 """
@@ -135,7 +135,7 @@ def looped(
     bos = int(tokenizer.bos_token_id is not None)
     popular, names = np.cumsum(counts), ["uniform", "popular"]
     rows, drawing, at = [], 0.0, first_query
-    for _, group in table.sort_values(["user", "time"], kind="stable").groupby("user", sort=False):
+    for _, group in histories.sort_values(["user", "time"], kind="stable").groupby("user", sort=False):
         items, train = group["item"].tolist(), int(group["train"].iloc[0])
         touched = set(items)
         for place in range(max(train - PER_USER, 1), train):

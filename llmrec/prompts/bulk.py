@@ -237,7 +237,7 @@ def _apart(pieces: Pieces, lines: list[str], head: str, tail: str) -> tuple[np.n
 
 
 def _enough(pieces: Pieces, lines: list[str], ends: np.ndarray, tail: str) -> int:
-    """How many letters of the tail a last line has to be counted with: those before a space, if the rest never differs."""
+    """How many letters of the tail a last line is counted with: those before a space, if the rest never differs."""
     cut = tail.find(" ", 1)
     if cut > 0:
         rest = pieces.sizes([tail[cut:]])[0]
