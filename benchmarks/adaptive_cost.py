@@ -44,7 +44,8 @@ import torch
 from scipy.stats import t as student
 
 from llmrec.adaptive.steps import SCALES
-from llmrec.data.larder import Larder, prepare
+from llmrec.data.larder import Larder
+from llmrec.data.prepare import prepare
 from llmrec.errors import TrainingFault
 from llmrec.recipe.sections import Data, Split
 from llmrec.recipe.sections import Retriever as Section

@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmrec.data.larder import Larder, prepare
+    from llmrec.data.larder import Larder
+    from llmrec.data.prepare import prepare
     from llmrec.errors import LlmrecError
     from llmrec.ranking import places, ranked, read_ranking
     from llmrec.recipe.loader import load_recipe
@@ -35,7 +36,7 @@ _ROOMS = {
     "Recipe": "llmrec.recipe.sections",
     "load_recipe": "llmrec.recipe.loader",
     "places": "llmrec.ranking",
-    "prepare": "llmrec.data.larder",
+    "prepare": "llmrec.data.prepare",
     "ranked": "llmrec.ranking",
     "read_ranking": "llmrec.ranking",
     "write_report": "llmrec.report.report",

@@ -14,6 +14,7 @@ from llmrec.candidates.uniform import uniform
 from llmrec.columns import KEY, QUERY, USER
 from llmrec.data import larder as larders
 from llmrec.data.larder import Larder
+from llmrec.data.prepare import prepare as make_larder
 from llmrec.errors import DataFault, Disqualified
 from llmrec.files import write_json
 from llmrec.pairs.parts import Shard
@@ -28,7 +29,7 @@ MINED = 100  # items of the mining retriever's ranking that negatives are drawn 
 
 def prepare(task: Task, out: Path) -> None:
     """Interactions to histories, catalogue and queries."""
-    larders.prepare(task.recipe.data, task.recipe.split, seed=task.recipe.seed, here=task.here, out=out)
+    make_larder(task.recipe.data, task.recipe.split, seed=task.recipe.seed, here=task.here, out=out)
 
 
 def candidates(task: Task, out: Path) -> None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def whole_histories(larder: Larder) -> dict[int, np.ndarray]:
-    """Each user's items, all of them: before and after any query, targets included."""
-    table = larder.histories
-    return {
-        user: np.asarray(items, dtype=np.int32)
-        for user, items in zip(table[USER].to_list(), table[ITEMS].to_list(), strict=True)
-    }
+    """Each user's items, all of them: before and after any query, targets included. Views of one array, read-only."""
+    items = larder.histories[ITEMS].explode(empty_as_null=False).to_numpy().astype(np.int32, copy=False)
+    items.setflags(write=False)
+    ends = np.cumsum(larder.histories[ITEMS].list.len().to_numpy(), dtype=np.int64).tolist()
+    users = larder.histories[USER].to_list()
+    return {user: items[start:end] for user, start, end in zip(users, [0, *ends[:-1]], ends, strict=True)}
 
 
 def readings(texts: list[str]) -> np.ndarray:

@@ -32,22 +32,46 @@ def uniform(queries: pl.DataFrame, larder: Larder, count: int, *, seed: int) -> 
     untouched. Read columns: query, user, target.
     """
     histories = whole_histories(larder)
-    items, sources = [], []
-    for query, user, target in queries.select(QUERY, USER, TARGET).iter_rows():
+    items = np.empty((queries.height, count), dtype=np.int32)
+    slots = np.empty(queries.height, dtype=np.int64)
+    touched = np.zeros(larder.n_items, dtype=bool)  # one for all queries, wiped after each: a new one costs as much
+    for row, (query, user, target) in enumerate(queries.select(QUERY, USER, TARGET).iter_rows()):
         rng = rng_for(seed, "candidates", query)
         slot = int(rng.integers(count))
-        touched = np.zeros(larder.n_items, dtype=bool)
-        touched[histories[user]] = True
-        free = larder.n_items - int(touched.sum())
-        if free < count - 1:
-            raise RankingFault(
-                f"candidates: user {user} has left {free} of {larder.n_items} items untouched, and candidates.count "
-                f"needs {count - 1} beside the target. Lower candidates.count, or keep more items (data.min_item)."
-            )
-        others = first_free(uniform_stream(rng, larder.n_items), touched, count - 1)
-        items.append([*others[:slot], target, *others[slot:]])
-        sources.append(["uniform"] * slot + ["target"] + ["uniform"] * (count - 1 - slot))
-    return pl.DataFrame({QUERY: queries[QUERY], ITEMS: items, SOURCE: sources}, schema=CANDIDATES_SCHEMA)
+        mine = histories[user]
+        touched[mine] = True
+        if larder.n_items - len(mine) < count - 1:  # an item may stand in a history twice, and counts once
+            free = larder.n_items - int(touched.sum())
+            if free < count - 1:
+                raise RankingFault(
+                    f"candidates: user {user} has left {free} of {larder.n_items} items untouched, and "
+                    f"candidates.count needs {count - 1} beside the target. Lower candidates.count, or keep more items (data.min_item)."
+                )
+        others = _free(rng, touched, count - 1)
+        items[row, :slot], items[row, slot], items[row, slot + 1 :] = others[:slot], target, others[slot:]
+        slots[row] = slot
+        touched[mine] = False
+    source = (np.arange(count) == slots[:, None]).astype(np.uint8).ravel()
+    words = pl.Series(["uniform", "target"]).gather(source)
+    table = {QUERY: queries[QUERY], ITEMS: _lists(pl.Series(items.ravel()), count), SOURCE: _lists(words, count)}
+    return pl.DataFrame(table, schema=CANDIDATES_SCHEMA)
+
+
+def _free(rng: np.random.Generator, touched: np.ndarray, count: int) -> list[int]:
+    """What `first_free` takes of `uniform_stream`, a chunk at a time."""
+    found: dict[int, None] = {}
+    size = 64
+    while len(found) < count:
+        drawn = rng.integers(len(touched), size=size)
+        found.update(dict.fromkeys(drawn[~touched[drawn]].tolist()))
+        size = min(2 * size, 1 << 16)
+    return list(found)[:count]
+
+
+def _lists(flat: pl.Series, width: int) -> pl.Series:
+    return (
+        flat.reshape((-1, width)).cast(pl.List(flat.dtype)) if len(flat) else pl.Series([], dtype=pl.List(flat.dtype))
+    )
 
 
 def uniform_stream(rng: np.random.Generator, n_items: int) -> Iterator[int]:

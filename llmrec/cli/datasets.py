@@ -20,7 +20,7 @@ AS_MANIFEST = Annotated[bool, typer.Option("--manifest", help="Print a manifest 
 @app.command()
 def ls(as_json: JSON = False) -> None:
     """List the datasets that llmrec can fetch."""
-    from llmrec.data.opening import find_manifest
+    from llmrec.data.manifest import find_manifest
     from llmrec.resources import shipped
 
     found = [find_manifest(name)[0] for name in shipped("data")]
@@ -41,7 +41,7 @@ def show(name: NAME) -> None:
 @app.command()
 def get(name: NAME) -> None:
     """Fetch a dataset, verify it and keep it; print where it lies."""
-    from llmrec.data.opening import find_manifest
+    from llmrec.data.manifest import find_manifest
     from llmrec.data.sources import account, get
 
     manifest, folder = find_manifest(name)

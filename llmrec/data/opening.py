@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from llmrec import resources
-from llmrec.columns import ITEM, TIME, USER
+from llmrec.columns import ITEM, KEY, TIME, USER
 from llmrec.data import readers, sources
-from llmrec.data.catalogue import RESERVED, Described, described, from_interactions, placeholders
+from llmrec.data.catalogue import RESERVED, Described, described, first_texts, placeholders
 from llmrec.data.dropped import Dropped
-from llmrec.data.interactions import RATING, interactions
-from llmrec.data.manifest import Manifest, Table, read_manifest
-from llmrec.errors import DataFault, UserError
-from llmrec.recipe.sections import Data
+from llmrec.data.interactions import BEHAVIOUR, RATING, Arrivals
+from llmrec.data.manifest import Table, find_manifest
+from llmrec.errors import DataFault
+from llmrec.progress import note
+from llmrec.recipe.sections import Data, Reading
 
+PIECE = 1_000_000  # rows read at once
 TIES = "Interactions of a user at the same time keep the file's order."
 
 
@@ -33,42 +35,47 @@ class Named:
 
 @dataclass(frozen=True)
 class Stock:
-    """Interactions that can be used (see `interactions`), and what is known of the items; `read` counts rows."""
+    """Interactions as they arrived, and what is known of the items."""
 
     named: Named
-    read: int
-    interactions: pl.DataFrame
-    items: Described
+    arrivals: Arrivals
+    items: Described | None
+    """None where their texts stand beside the interactions."""
 
     @property
     def file(self) -> str:
-        """The interactions file's name, for messages and for dropped.parquet."""
+        """The interactions file's name, for messages and for rejected_rows.parquet."""
         return self.named.interactions[0].name
 
+    def described(self, keys: pl.Series, places: np.ndarray) -> Described:
+        """The items' texts, when it is known what the items are called: keys in order, the place of each number."""
+        if self.items is not None:
+            return self.items
+        found = self.arrivals.texts()
+        told = found.with_columns(keys[pl.Series(places[found[ITEM].to_numpy()])].alias(ITEM)).rename({ITEM: KEY})
+        return Described(first_texts(told, KEY))
 
-def find_manifest(name_or_path: str, here: Path | None = None) -> tuple[Manifest, Path]:
-    """A manifest by shipped name or by path, and the folder that it lies in."""
-    try:
-        path = resources.find("data", name_or_path, here=here)
-    except UserError as fault:
-        raise DataFault(str(fault)) from None
-    return read_manifest(path), path.resolve().parent
 
+def opened(data: Data, *, here: Path, dropped: Dropped, work: Path, memory: float) -> Stock:
+    """The interactions and items that `data` names; rows that cannot be used go to `dropped`.
 
-def opened(data: Data, *, here: Path, dropped: Dropped) -> Stock:
-    """The interactions and items that `data` names; rows that cannot be used go to `dropped`."""
+    `memory`, in bytes, is what rows may take that wait; the others wait in the folder `work`.
+    """
     named = _of_manifest(data, here) if data.dataset is not None else _of_ones_own(data, here)
     path, table = named.interactions
-    rows = readers.read(path, table, table.columns)
-    usable = interactions(rows, file=path.name, min_rating=data.min_rating, dropped=dropped)
+    columns = dict(table.columns)
+    if BEHAVIOUR in columns and data.behaviours is None:
+        del columns[BEHAVIOUR]
+        note("prepare: all behaviours count alike; data.behaviours says which are asked for")
+    arrivals = Arrivals(data, file=path.name, dropped=dropped, folder=work, memory=memory)
+    for rows in readers.batches(path, table, columns, rows=PIECE):
+        arrivals.take(rows)
     if named.items is None:
-        about = from_interactions(usable)
-    else:
-        path, table = named.items
-        wanted = {**table.columns, **{flag: flag for flags in table.flags.values() for flag in flags}}
-        about = described(readers.read(path, table, wanted), table, file=path.name, dropped=dropped)
-    usable = usable.select(readers.LINE, USER, ITEM, TIME)
-    return Stock(named, rows.table.height + rows.bad.height, usable, about)
+        return Stock(named, arrivals, None)
+    path, table = named.items
+    wanted = {**table.columns, **{flag: flag for flags in table.flags.values() for flag in flags}}
+    about = described(readers.read(path, table, wanted), table, file=path.name, dropped=dropped)
+    return Stock(named, arrivals, about)
 
 
 def _of_manifest(data: Data, here: Path) -> Named:
@@ -88,15 +95,30 @@ def _of_ones_own(data: Data, here: Path) -> Named:
     Text fields are those that `columns` maps, and those that `data.text` asks for if the file has them.
     """
     assert data.path is not None
-    path = here / Path(data.path).expanduser()
-    table = Table(file=path.name)
+    path, table = _told(data, data.path, here)
     found = readers.header(path, table)
-    columns = {USER: USER, ITEM: ITEM, **{name: name for name in (TIME, RATING) if name in found}, **data.columns}
+    told = [BEHAVIOUR] if data.behaviours is not None else []
+    columns = {
+        USER: USER,
+        ITEM: ITEM,
+        **{name: name for name in (TIME, RATING, *told) if name in found},
+        **data.columns,
+    }
     items = None
     if data.items is None:
         asked = [name for name in placeholders(data.text) if name in found and name not in RESERVED]
         columns = {**{name: name for name in asked}, **columns}
     else:
-        beside = here / Path(data.items.path).expanduser()
-        items = (beside, Table(file=beside.name, columns={ITEM: ITEM, **data.items.columns}))
+        beside, of_items = _told(data.items, data.items.path, here)
+        items = (beside, of_items.model_copy(update={"columns": {ITEM: ITEM, **data.items.columns}}))
     return Named(path.name, str(path), TIES, (path, table.model_copy(update={"columns": columns})), items)
+
+
+def _told(reading: Reading, path: str | list[str], here: Path) -> tuple[Path, Table]:
+    """Where the file or files are, and all that the recipe says of how they read."""
+    how = reading.model_dump(include=set(Reading.model_fields))
+    if isinstance(path, list):
+        files = [str(Path(one).expanduser()) for one in path]
+        return here, Table(file=" + ".join(Path(one).name for one in files), files=files, **how)
+    found = here / Path(path).expanduser()
+    return found, Table(file=found.name, **how)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 BAD = {"line": pl.Int64, "reason": pl.String, "raw": pl.String}
 NOT_UTF8 = "not UTF-8"
+NOT_ONE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)  # what a line that is no object may raise
 LONGEST = 10_000_000  # characters in one field; csv's own limit of 131,072 is met by real product descriptions
 
 
@@ -62,30 +63,34 @@ def delimited(
     return good, _bad(bad)
 
 
-def jsonl(content: bytes, columns: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Objects, one a line: (line and our columns as strings, bad rows)."""
+def objects(
+    content: bytes, columns: Mapping[str, str], *, load: Callable[[bytes], Any], word: str, start: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Objects, one a line: (line and our columns as strings, bad rows). `load` reads a line, `word` is its language."""
     lines: list[int] = []
     values: dict[str, list[str | None]] = {ours: [] for ours in columns}
     bad: list[tuple[int, str, str]] = []
-    for line, raw in enumerate(content.split(b"\n"), start=1):
+    for line, raw in enumerate(content.split(b"\n"), start=start):
         if not raw.strip():
             continue
         try:
-            thing = json.loads(raw)
+            thing = load(raw)
         except UnicodeDecodeError:
             bad.append((line, NOT_UTF8, raw.decode("latin-1")))
             continue
-        except (ValueError, RecursionError):
-            bad.append((line, "not JSON", raw.decode("utf-8", "replace")))
+        except NOT_ONE:
+            bad.append((line, f"not {word}", raw.decode("utf-8", "replace")))
             continue
         if not isinstance(thing, dict):
-            bad.append((line, "not a JSON object", raw.decode("utf-8", "replace")))
+            bad.append((line, f"not a {word} object", raw.decode("utf-8", "replace")))
+            continue
+        row = [_as_text(thing.get(theirs)) for theirs in columns.values()]
+        if not all(value is None or value.isascii() or _is_unicode(value) for value in row):
+            bad.append((line, "half a letter", raw.decode("utf-8", "replace")))
             continue
         lines.append(line)
-        for ours, theirs in columns.items():
-            value = thing.get(theirs)
-            as_it_is = value is None or isinstance(value, str)
-            values[ours].append(value if as_it_is else json.dumps(value, ensure_ascii=False))
+        for ours, value in zip(columns, row, strict=True):
+            values[ours].append(value)
     good = pl.DataFrame({"line": lines, **values}, schema={"line": pl.Int64, **dict.fromkeys(columns, pl.String)})
     return good, _bad(bad)
 
@@ -102,7 +107,9 @@ def _whole(text: str, separator: str, start: int, width: int) -> list[Record] | 
     records: list[Record] = []
     before = 0
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        # Lines end in \n alone, as everywhere here: a stray \r is a fault of its row, not a line more.
+        ended = (f"{line}\n" for line in text.removesuffix("\n").split("\n"))
+        reader = csv.reader(ended, delimiter=separator, strict=True)
         for row in reader:
             if reader.line_num - before > 1 and len(row) != width:
                 return None
@@ -122,6 +129,21 @@ def _by_line(text: str, separator: str, start: int, *, quoted: bool) -> Iterator
             yield line, [raw], "a quote is not closed"
         else:
             yield line, fields(raw, separator, quoted=quoted), None
+
+
+def _as_text(value: Any) -> str | None:
+    """What is no text is written as JSON, and as Python where JSON has no word for it."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Not so of half a surrogate pair, which JSON can write (`\\ud83d`) and UTF-8 cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_utf8(text: str) -> bool:

@@ -9,7 +9,9 @@ test moment. Training is what came before the validation moment; validation targ
 after the second. What happens at a moment belongs to what comes after it. A target's context is everything that its
 user did before it, held back or not.
 
-A query needs a context: the first interaction of a history is never a target.
+A query needs a context: the first interaction of a history is never a target. Where a log has several behaviours, only
+interactions of a target behaviour are asked for, and `last` holds back from the validation target on; the others stand
+in contexts and in training.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from llmrec.columns import FOLD, ITEMS, POSITION, QUERY, TARGET, TIME, TIMES, USER
+from llmrec.columns import BEHAVIOURS, FOLD, ITEMS, POSITION, QUERY, TARGET, TIME, TIMES, USER
 from llmrec.errors import DataFault
 from llmrec.ranking import QUERIES_SCHEMA
 from llmrec.recipe.sections import Split
@@ -36,17 +38,20 @@ class Held:
     moments: dict[str, int] | None
 
 
-def split(histories: pl.DataFrame, section: Split, *, where: str) -> Held:
+def split(histories: pl.DataFrame, section: Split, *, where: str, targets: int | None = None) -> Held:
     """Splits histories (user, items, times), which come sorted by user code.
 
-    Raises DataFault where times are needed and missing, or where nothing is left to train on or to ask.
+    Of the `behaviours` in histories, the first `targets` are asked for; None: whatever there is. Raises DataFault where
+    times are needed and missing, or where nothing is left to train on or to ask.
     """
     lengths = histories[ITEMS].list.len().to_numpy().astype(np.int64)
     times = histories[TIMES].explode().to_numpy() if histories[TIMES].null_count() == 0 else None
+    asked = histories[BEHAVIOURS].explode().to_numpy() < targets if targets is not None else None
     moments = None
     if section.method == "last":
-        train = np.where(lengths >= 3, lengths - 2, np.minimum(lengths, 1))
-        spans = {"valid": (train, np.maximum(lengths - 1, train)), "test": (np.maximum(lengths - 1, train), lengths)}
+        final, before = _last_two(lengths, asked)
+        train = np.where(before >= 1, before, np.where(final >= 1, final, lengths))
+        spans = {"valid": (before, before + (before >= 1)), "test": (final, final + (final >= 1))}
         target = "last"
     else:
         if times is None:
@@ -54,15 +59,14 @@ def split(histories: pl.DataFrame, section: Split, *, where: str) -> Held:
                 f"{where}: split.method is time, and the interactions have no times. Map the column with "
                 "data.columns: {time: ...}, or use split.method=last, where the file's order counts."
             )
-        owner = np.repeat(np.arange(len(lengths)), lengths)
-        test = _moment(np.sort(times), section.quantile, "test", where)
-        valid = _moment(np.sort(times[times < test]), section.quantile, "validation", where)
-        train = np.bincount(owner[times < valid], minlength=len(lengths))
-        until = np.bincount(owner[times < test], minlength=len(lengths))
+        test = _moment(times, section.quantile, "test", where)
+        valid = _moment(times[times < test], section.quantile, "validation", where)
+        starts = np.cumsum(lengths) - lengths
+        train, until = (np.add.reduceat(times < moment, starts, dtype=np.int64) for moment in (valid, test))
         spans = {"valid": (train, until), "test": (until, lengths)}
         moments = {"valid": int(valid), "test": int(test)}
         target = section.target
-    queries = _queries(histories, lengths, times, spans, target)
+    queries = _queries(histories, lengths, times, spans, target, asked)
     if not (queries[FOLD] == "test").any():
         raise DataFault(
             f"{where}: no user has anything left to ask for: {_reach(section, lengths)}. Lower split.quantile, or use "
@@ -71,13 +75,27 @@ def split(histories: pl.DataFrame, section: Split, *, where: str) -> Held:
     return Held(train.astype(np.int32), queries, moments)
 
 
-def _moment(ordered: np.ndarray, quantile: float, fold: str, where: str) -> int:
-    """The time at a quantile of sorted times; some of them must lie strictly before it."""
-    moment = int(ordered[min(int(quantile * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0
-    if not len(ordered) or ordered[0] == moment:
+def _last_two(lengths: np.ndarray, asked: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Each history's last position that may be asked for, and the one before it; -1 where there is none."""
+    if asked is None:
+        return lengths - 1, np.maximum(lengths - 2, -1)
+    owner, position = spread(np.zeros_like(lengths), lengths)
+    owner, position = only(owner, position, asked)
+    turn = places_from_the_end(owner)
+    found = np.full((2, len(lengths)), -1, dtype=np.int64)
+    for place in (0, 1):
+        found[place, owner[turn == place]] = position[turn == place]
+    return found[0], found[1]
+
+
+def _moment(times: np.ndarray, quantile: float, fold: str, where: str) -> int:
+    """The time at a quantile of times, in any order; some of them must lie strictly before it."""
+    place = min(int(quantile * len(times)), len(times) - 1)
+    moment = int(np.partition(times, place)[place]) if len(times) else 0
+    if not len(times) or times.min() == moment:
         raise DataFault(
-            f"{where}: split.quantile={quantile:g} leaves nothing before the {fold} moment, of {len(ordered):,} "
-            f"interactions at {len(np.unique(ordered)):,} distinct times. Raise it, or use split.method=last."
+            f"{where}: split.quantile={quantile:g} leaves nothing before the {fold} moment, of {len(times):,} "
+            f"interactions at {len(np.unique(times)):,} distinct times. Raise it, or use split.method=last."
         )
     return moment
 
@@ -88,6 +106,7 @@ def _queries(
     times: np.ndarray | None,
     spans: dict[str, tuple[np.ndarray, np.ndarray]],
     target: str,
+    asked: np.ndarray | None,
 ) -> pl.DataFrame:
     """A row for each position asked for, numbered by fold, user code and position."""
     starts = np.cumsum(lengths) - lengths
@@ -95,12 +114,22 @@ def _queries(
     parts = []
     for fold in FOLDS:
         low, high = spans[fold]
-        if target == "first":
-            high = np.minimum(high, low + 1)
-        elif target == "last":
-            low = np.maximum(low, high - 1)
-        low = np.maximum(low, 1)
-        owner, position = spread(low, high)
+        if asked is not None:
+            low = np.maximum(low, 1)
+            owner, position = spread(low, high)
+            owner, position = only(owner, position, asked[starts[owner] + position])
+            if target != "all":
+                first = target == "first"
+                turn = places_from_the_end(owner[::-1] if first else owner)
+                one = (turn[::-1] if first else turn) == 0
+                owner, position = owner[one], position[one]
+        else:
+            if target == "first":
+                high = np.minimum(high, low + 1)
+            elif target == "last":
+                low = np.maximum(low, high - 1)
+            low = np.maximum(low, 1)
+            owner, position = spread(low, high)
         at = starts[owner] + position
         parts.append(
             pl.DataFrame(
@@ -126,6 +155,22 @@ def spread(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     owner = np.repeat(np.arange(len(low)), counts)
     within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
     return owner, low[owner] + within
+
+
+def only(owner: np.ndarray, position: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a mask."""
+    return owner[mask], position[mask]
+
+
+def places_from_the_end(owner: np.ndarray) -> np.ndarray:
+    """How many rows of the same owner come after each; an owner's rows stand together.
+
+    >>> places_from_the_end(np.array([4, 4, 4, 7])).tolist()
+    [2, 1, 0, 0]
+    """
+    last = np.flatnonzero(np.append(owner[1:] != owner[:-1], True)) if len(owner) else np.empty(0, dtype=np.int64)
+    runs = np.diff(last, prepend=-1)
+    return np.repeat(last, runs) - np.arange(len(owner))
 
 
 def _reach(section: Split, lengths: np.ndarray) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from llmrec.columns import COUNT, FOLD, ITEMS, TEXT, TIMES, TRAIN
+from llmrec.columns import BEHAVIOURS, COUNT, FOLD, ITEMS, TEXT, TIMES, TRAIN
 from llmrec.data.dropped import Dropped
 from llmrec.data.histories import time_unit
 from llmrec.data.opening import Stock
 from llmrec.data.splits import Held
 from llmrec.files import write_json
-from llmrec.recipe.sections import Split
+from llmrec.recipe.sections import Behaviours, Data, Split
 
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
@@ -58,7 +58,11 @@ class Summary:
     read: int
     """Rows of interactions in the file."""
     dropped: dict[str, int]
-    """Rows left out, by reason; each is in dropped.parquet."""
+    """Rows left out, by reason; each is in rejected_rows.parquet."""
+    declined: dict[str, int] = field(default_factory=dict)
+    """Items that users who stay were shown and passed over (`skipped`), or rated low (`low_rated`, also left out)."""
+    behaviours: dict[str, Any] | None = None
+    """`target` and `context`, as the recipe names them, in the order of histories' places; and a count of each."""
 
     def write(self, path: Path) -> None:
         """Writes the summary as JSON."""
@@ -70,7 +74,9 @@ class Summary:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitled: int, dropped: Dropped) -> Summary:
+def summarised(
+    larder: Larder, stock: Stock, held: Held, *, data: Data, split: Split, untitled: int, dropped: Dropped
+) -> Summary:
     """The numbers of a larder."""
     lengths = larder.histories[ITEMS].list.len().to_numpy().astype(np.int64)
     total = int(lengths.sum())
@@ -100,21 +106,30 @@ def summarised(larder: Larder, stock: Stock, held: Held, *, split: Split, untitl
         tie_rule=stock.named.ties,
         duplicate_texts={"items": shared, "share": shared / larder.n_items},
         untitled=untitled,
-        read=stock.read,
+        read=stock.arrivals.read,
         dropped=dropped.counts(),
+        declined=dict(sorted(larder.declined.group_by("reason").len().iter_rows())),
+        behaviours=_behaviours(larder, data.behaviours),
     )
+
+
+def _behaviours(larder: Larder, named: Behaviours | None) -> dict[str, Any] | None:
+    if named is None:
+        return None
+    counts = np.bincount(larder.histories[BEHAVIOURS].explode().to_numpy(), minlength=len(named.names)).tolist()
+    return {"target": named.target, "context": named.context, "counts": dict(zip(named.names, counts, strict=True))}
 
 
 def _ties(histories: pl.DataFrame, lengths: np.ndarray) -> dict[str, float] | None:
     if histories[TIMES].null_count():
         return None
     times = histories[TIMES].explode().to_numpy()
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    neighbours = owner[1:] == owner[:-1]
-    same = neighbours & (times[1:] == times[:-1])
+    same = times[1:] == times[:-1]
     ends = np.cumsum(lengths) - 1
+    same[ends[:-1]] = False  # one user's last and the next one's first
+    neighbours = int(lengths.sum()) - len(lengths)
     several = ends[lengths > 1]
     return {
-        "neighbours": float(same.sum() / max(1, neighbours.sum())),
+        "neighbours": float(same.sum() / max(1, neighbours)),
         "last_two": float(same[several - 1].mean()) if len(several) else 0.0,
     }

@@ -142,9 +142,9 @@ def test_rows_that_cannot_be_used_are_counted_and_written_down_and_the_rest_goes
     assert result.exit_code == 0, result.stderr
     for reason in ("no user", "no item", "time cannot be read", "not UTF-8", "the same item again (duplicates: first)"):
         assert f"1 {reason}" in result.stderr
-    assert "each is in prepare/dropped.parquet" in result.stderr
+    assert "each is in prepare/rejected_rows.parquet" in result.stderr
     assert "1 items have no text of their own and read as their id" in result.stderr
-    dropped = pl.read_parquet(desk.run / "prepare" / "dropped.parquet")
+    dropped = pl.read_parquet(desk.run / "prepare" / "rejected_rows.parquet")
     assert dropped["line"].to_list() == [362, 363, 364, 365, 366]
     assert pl.read_parquet(desk.run / "prepare" / "users.parquet").height == 40
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from llmrec.data.catalogue import Described, catalogue, described, from_interactions, placeholders
+from llmrec.data.catalogue import Described, catalogue, described, first_texts, placeholders
 from llmrec.data.dropped import Dropped
 from llmrec.data.manifest import Table
 from llmrec.data.readers import Rows
@@ -124,7 +124,7 @@ def test_text_beside_interactions_is_the_first_that_is_not_empty():
     log = pl.DataFrame(
         {"line": [2, 3, 4], "user": ["a", "b", "c"], "item": ["1", "1", "2"], "title": ["", "Heat", "Up"]}
     )
-    assert from_interactions(log.with_columns(time=None)).table.rows() == [("1", "Heat"), ("2", "Up")]
+    assert first_texts(log.select("item", "title"), "item").rows() == [("1", "Heat"), ("2", "Up")]
 
 
 def test_a_field_of_ours_cannot_be_an_item_field():

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmrec.data.larder import Larder, before, prepare, training_queries
+from llmrec.data.larder import Larder, before, training_queries
+from llmrec.data.prepare import prepare
 from llmrec.data.summary import Summary
 from llmrec.errors import DataFault, RunFault
 from llmrec.recipe import sections
@@ -168,7 +169,7 @@ FINE = (b"a,1,1,Heat", b"a,2,2,Up", b"a,3,3,Big", b"b,2,1,Up", b"b,1,2,Heat", b"
 def test_every_row_is_in_a_history_or_in_dropped_with_a_reason(tmp_path: Path):
     faulty = (b",1,1,Heat", b"b,nan,1,?", b"b,4,soon,Jaws", b"b,4,4,J\xe4ws", b"c,1,1,Heat", b"b,4")
     larder, summary = prepared(tmp_path, messy(tmp_path, *FINE, b"a,1,9,Heat", *faulty))
-    dropped = pl.read_parquet(tmp_path / "out" / "dropped.parquet")
+    dropped = pl.read_parquet(tmp_path / "out" / "rejected_rows.parquet")
     assert dropped.select("line", "reason").rows() == [
         (8, "the same item again (duplicates: first)"),
         (9, "no user"),
@@ -187,7 +188,7 @@ def test_what_was_left_out_is_written_even_where_nothing_is_left(tmp_path: Path)
     data = messy(tmp_path, b"a,1,1,Heat", b"b,1,1,Heat")
     with pytest.raises(DataFault, match="nothing is left of 2 interactions by 2 users"):
         prepared(tmp_path, data)
-    assert pl.read_parquet(tmp_path / "out" / "dropped.parquet").height == 2
+    assert pl.read_parquet(tmp_path / "out" / "rejected_rows.parquet").height == 2
     assert not (tmp_path / "out" / "histories.parquet").exists()
 
 

@@ -11,8 +11,7 @@ from llmrec import resources
 from llmrec.data import readers, sources
 from llmrec.data.catalogue import described
 from llmrec.data.dropped import Dropped
-from llmrec.data.manifest import Table, read_manifest
-from llmrec.data.opening import find_manifest
+from llmrec.data.manifest import Table, find_manifest, read_manifest
 from llmrec.errors import DataFault
 
 SHIPPED = resources.shipped("data")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llmrec.data.larder import prepare
 from llmrec.data.manifest import read_manifest
+from llmrec.data.prepare import prepare
 from llmrec.data.profile import profile
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Data, Split

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrec.data import readers
+from llmrec.data import readers, streams
 from llmrec.data.manifest import Table
 from llmrec.errors import DataFault
 
@@ -124,3 +124,55 @@ def test_a_folder_is_no_file(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()
     with pytest.raises(DataFault, match="is a folder"):
         read(tmp_path / name)
+
+
+def pieces(path: Path, rows: int, **table: object) -> list[readers.Rows]:
+    return list(readers.batches(path, Table(file=path.name, **table), COLUMNS, rows=rows))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 1000])
+def test_pieces_put_together_are_the_file_however_large_they_are(
+    tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(streams, "BLOCK", 50)  # so that a file of a few lines has many blocks
+    monkeypatch.setattr(streams, "PIECE", 20)
+    path = tmp_path / "a.csv"
+    lines = [f'{n},u{n},"Heat{chr(10) if n % 5 == 0 else " "}{n}"' for n in range(40)]
+    lines[17] = "17,u17,Usual, Suspects"
+    path.write_text("when,who,what\n" + "\n".join(lines), encoding="utf-8")
+    found = pieces(path, rows)
+    whole = read(path)
+    assert pl.concat([piece.table for piece in found]).equals(whole.table)
+    assert pl.concat([piece.bad for piece in found]).equals(whole.bad)
+    assert all(piece.table.height == rows for piece in found[:-1])
+    assert [(line, why) for line, why, _ in whole.bad.rows()] == [(2 + 17 + 4, "4 columns, expected 3")]
+    assert whole.table.height == 39
+    of_five = whole.table.filter(pl.col("user") == "u20")
+    assert of_five.rows() == [(2 + 20 + 4, "u20", "Heat\n20", "20")]
+
+
+def test_a_damaged_block_does_not_touch_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streams, "BLOCK", 60)
+    path = tmp_path / "a.csv"
+    body = ['1,a,"two\nlines"', '2,b,"never closed', *(f"{n},c,plain" for n in range(3, 30)), '30,d,"two\nmore"']
+    path.write_text("when,who,what\n" + "\n".join(body) + "\n", encoding="utf-8")
+    rows = read(path)
+    assert [(line, why) for line, why, _ in rows.bad.rows()] == [(4, "a quote is not closed")]
+    assert rows.table.height == 29
+    assert rows.table["item"][0] == "two\nlines"
+    assert rows.table.row(-1) == (32, "d", "two\nmore", "30")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.arrow"])
+@pytest.mark.parametrize("rows", [3, 1000])
+def test_lines_run_on_in_every_format(tmp_path: Path, name: str, rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streams, "BLOCK", 200)
+    path = tmp_path / name
+    table = pl.DataFrame({"who": [f"u{n % 7}" for n in range(100)], "what": "Heat", "when": range(100)})
+    writers = {"csv": table.write_csv, "jsonl": table.write_ndjson, "arrow": table.write_ipc}
+    writers["parquet"] = lambda at: table.write_parquet(at, row_group_size=11)
+    writers[path.suffix[1:]](path)
+    found = pl.concat([piece.table for piece in pieces(path, rows)])
+    first = 2 if name == "a.csv" else 1
+    assert found["line"].to_list() == list(range(first, first + 100))
+    assert found["time"].cast(pl.Int64).to_list() == list(range(100))

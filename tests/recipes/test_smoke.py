@@ -29,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("smoke")  # one worker: the run is made onc
 FILES = [
     "recipe.yaml", "manifest.json",
     "prepare/histories.parquet", "prepare/catalogue.parquet", "prepare/queries.parquet", "prepare/users.parquet",
-    "prepare/dropped.parquet", "prepare/summary.json",
+    "prepare/rejected_rows.parquet", "prepare/summary.json",
     "candidates/uniform.parquet",
     "retrieve/queries.parquet", "retrieve/mined.parquet", "retrieve/mined_valid.parquet",
     "retrieve/model/config.json", "retrieve/model/model.safetensors", "retrieve/model/log.jsonl",

@@ -14,7 +14,8 @@ import yaml
 
 from llmrec.candidates.uniform import uniform
 from llmrec.columns import KEY
-from llmrec.data.larder import Larder, prepare
+from llmrec.data.larder import Larder
+from llmrec.data.prepare import prepare
 from llmrec.evaluate.evaluate import evaluate
 from llmrec.evaluate.of_run import read_run
 from llmrec.rank.floors import FLOORS

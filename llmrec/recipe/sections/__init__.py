@@ -6,7 +6,7 @@ The sentence under a field becomes its entry in the JSON schema (`llmrec recipes
 
 from __future__ import annotations
 
-from llmrec.recipe.sections.data import Candidates, Data, Items, Split
+from llmrec.recipe.sections.data import Behaviours, Candidates, Data, Format, Items, Reading, Split
 from llmrec.recipe.sections.evaluate import Evaluate
 from llmrec.recipe.sections.model import BETA, Build, Model, Objective
 from llmrec.recipe.sections.pairs import Answer, Pairs, Prompt
@@ -21,15 +21,18 @@ __all__ = [
     "Adaptive",
     "Answer",
     "Arm",
+    "Behaviours",
     "Build",
     "Candidates",
     "Data",
     "Evaluate",
+    "Format",
     "Items",
     "Model",
     "Objective",
     "Pairs",
     "Prompt",
+    "Reading",
     "Recipe",
     "Retriever",
     "Settings",

@@ -1,0 +1,130 @@
+"""The stage `prepare`: from the files that a recipe names to the larder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import psutil
+
+from llmrec.columns import COUNT, ITEM, ITEMS, KEY, TIME, TRAIN, USER
+from llmrec.data import buckets, splits
+from llmrec.data.catalogue import catalogue
+from llmrec.data.dropped import Dropped
+from llmrec.data.interactions import LOW, RATING, SHOWN, Arrivals
+from llmrec.data.larder import DECLINED_SCHEMA, Larder
+from llmrec.data.opening import opened
+from llmrec.data.readers import LINE
+from llmrec.data.salvage import NOT_UTF8
+from llmrec.data.shuffle import Names, Shuffled, settled, shuffled
+from llmrec.data.summary import Summary, summarised
+from llmrec.errors import DataFault
+from llmrec.progress import note
+from llmrec.recipe import sections
+
+REJECTED = "rejected_rows.parquet"
+WORK = ".work"  # what waits on disk while the stage goes on; nothing of it is kept
+
+
+def prepare(data: sections.Data, split: sections.Split, *, seed: int, here: Path, out: Path) -> Summary:
+    """Reads interactions and items, leaves out what cannot be used, orders, codes and splits; writes to `out`.
+
+    `here` is the recipe's folder, where relative paths start. What was left out is in `out/rejected_rows.parquet`, also
+    when the rest comes to nothing and DataFault is raised. `data.memory` bounds what is held while interactions are
+    turned into histories; the histories themselves, 12 bytes an interaction, are held whole, as in every later stage.
+    """
+    work = out / WORK
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    dropped = Dropped(work / "rejected")
+    account = out / REJECTED
+    try:
+        larder, summary = _prepared(data, split, seed=seed, here=here, work=work, dropped=dropped)
+        dropped.write(account)
+    except DataFault as fault:
+        table = dropped.write(account)
+        if dropped.counts():
+            raise DataFault(f"{fault} Each row that was left out is in {table}, with the reason.") from None
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    larder.write(out)
+    summary.write(out / "summary.json")
+    if summary.dropped:
+        note(f"prepare: rows left out: {dropped.words()}; each is in {out.name}/{account.name}")
+    if summary.untitled:
+        note(f"prepare: {summary.untitled:,} items have no text of their own and read as their id")
+    if NOT_UTF8 in summary.dropped:
+        note("prepare: if the file is Latin-1 throughout, convert it: iconv -f latin1 -t utf-8")
+    return summary
+
+
+def _prepared(
+    data: sections.Data, split: sections.Split, *, seed: int, here: Path, work: Path, dropped: Dropped
+) -> tuple[Larder, Summary]:
+    memory = data.memory * 1e9 if data.memory is not None else psutil.virtual_memory().available / 2
+    stock = opened(data, here=here, dropped=dropped, work=work, memory=memory)
+    names = settled(stock.arrivals)
+    made = shuffled(stock.arrivals, names, seed=seed)
+    items, untitled = catalogue(
+        made.items, stock.described(names.items, names.item_places), text=data.text, where=stock.file
+    )
+    targets = len(data.behaviours.target) if data.behaviours is not None else None
+    held = splits.split(made.histories, split, where=stock.file, targets=targets)
+    table = made.histories.insert_column(3, pl.Series(TRAIN, held.train))
+    trained = table.select(pl.col(ITEMS).list.head(pl.col(TRAIN)).explode().alias(ITEM)).drop_nulls()
+    counts = trained.group_by(ITEM).agg(pl.len().cast(pl.Int64).alias(COUNT))
+    items = items.join(counts, on=ITEM, how="left", maintain_order="left").with_columns(pl.col(COUNT).fill_null(0))
+    users = made.users.select(pl.col("code").alias(USER), KEY).sort(USER)
+    larder = Larder(table, items, held.queries, users, declined(stock.arrivals, names, made))
+    if not counts.height:
+        raise DataFault(f"{stock.file}: nothing is left to train on; raise split.quantile, or lower data.min_user.")
+    return larder, summarised(larder, stock, held, data=data, split=split, untitled=untitled, dropped=dropped)
+
+
+def declined(arrivals: Arrivals, names: Names, made: Shuffled) -> pl.DataFrame:
+    """What users who stay were shown or rated low, of items that stay and that they have nowhere in their history.
+
+    Rows that were shown and are not declined for one of these reasons are left out with it; low ratings were already.
+    """
+    users = np.full(len(names.users), -1, dtype=np.int32)
+    items = np.full(len(names.items), -1, dtype=np.int32)
+    for codes, keys, table in ((users, names.users, made.users), (items, names.items, made.items)):
+        codes[keys.search_sorted(table[KEY]).to_numpy()] = table["code"].to_numpy()
+    parts = []
+    for number in range(buckets.COUNT):
+        rows = arrivals.declined.take(number)
+        if rows is None:
+            continue
+        coded = rows.with_columns(
+            pl.Series("u", users[rows[USER].to_numpy()]), pl.Series("i", items[rows[ITEM].to_numpy()])
+        )
+        mine = made.histories[np.unique(coded["u"].to_numpy().clip(min=0))].select(pl.col(USER).alias("u"), ITEMS)
+        taken = mine.explode(ITEMS).rename({ITEMS: "i"}).unique().with_columns(taken=True)
+        coded = coded.join(taken, on=["u", "i"], how="left", maintain_order="left")
+        faults = {
+            "shown, and its user is left out": pl.col("u") < 0,
+            "shown, and its item is left out": (pl.col("u") >= 0) & (pl.col("i") < 0),
+            "shown, and the user took it": pl.col("taken").is_not_null(),
+        }
+        for reason, fault in faults.items():
+            gone = coded.filter(fault & ~pl.col(LOW))
+            if gone.height:
+                told = gone.select(LINE, names.users[gone[USER]].alias(USER), names.items[gone[ITEM]].alias(ITEM))
+                arrivals.leave(told, reason)
+        stay = coded.filter((pl.col("u") >= 0) & (pl.col("i") >= 0) & pl.col("taken").is_null())
+        rating = pl.col(RATING) if RATING in stay.columns else pl.lit(None)
+        parts.append(
+            stay.select(
+                pl.col("u").alias(USER),
+                pl.col("i").alias(ITEM),
+                TIME,
+                pl.when(LOW).then(pl.lit("low_rated")).otherwise(pl.lit(SHOWN)).alias("reason"),
+                rating.alias("rating"),
+                LINE,
+            ).cast(pl.Schema({**DECLINED_SCHEMA, LINE: pl.Int64}))
+        )
+    if not parts:
+        return pl.DataFrame(schema=DECLINED_SCHEMA)
+    return pl.concat(parts).sort(USER, TIME, LINE).drop(LINE)

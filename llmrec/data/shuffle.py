@@ -1,0 +1,238 @@
+"""The one shuffle: interactions, as they arrived, to histories. `spark` is its twin for more than one machine.
+
+A user's rows are in one of the buckets, and all but two things are done a bucket at a time: how often an item was met,
+which the k-core asks again and again, is counted over all of them, and codes are drawn when it is known who stays. What
+comes out does not depend on how much memory there is.
+
+settled   user: u32, item: u32 (places in the sorted keys), time: i64 or null, line: i64, rating: f32, behaviour: u8
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from llmrec.columns import BEHAVIOURS, ITEM, ITEMS, RATINGS, TIME, TIMES, USER
+from llmrec.data import buckets
+from llmrec.data.histories import codes, in_order, stays
+from llmrec.data.interactions import BEHAVIOUR, LOW, RATING, Arrivals
+from llmrec.data.moments import KIND
+from llmrec.data.readers import LINE
+from llmrec.errors import DataFault
+from llmrec.progress import note
+
+ENTERED = 1_000_000  # rows left out that get their keys back at once
+
+
+@dataclass(frozen=True)
+class Names:
+    """Keys of users and items in sorted order, and the place there of each number."""
+
+    users: pl.Series
+    items: pl.Series
+    user_places: np.ndarray
+    item_places: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Histories by user code (user, items, times and, where there are any, ratings, behaviours), and who is who."""
+
+    histories: pl.DataFrame
+    users: pl.DataFrame
+    """key, code: i32"""
+    items: pl.DataFrame
+    """key, code: i32"""
+
+
+def settled(arrivals: Arrivals) -> Names:
+    """Puts every row into its final terms: places for numbers, times in one unit; strays are left out.
+
+    Raises DataFault where no time can be read, or no interaction is left.
+    """
+    arrivals.moments.check(where=arrivals.file)
+    users, user_places = arrivals.users.settled()
+    items, item_places = arrivals.items.settled()
+    names = Names(users, items, user_places, item_places)
+    if arrivals.moments.mixed:
+        note(f"prepare: times of several sizes, each read by its own: {arrivals.moments.words()}; all are microseconds")
+    for store in (arrivals.rows, arrivals.declined):
+        for number in range(buckets.COUNT):
+            table = store.take(number)
+            if table is None:
+                continue
+            table = table.with_columns(
+                pl.Series(USER, names.user_places[table[USER].to_numpy()]),
+                pl.Series(ITEM, names.item_places[table[ITEM].to_numpy()]),
+            )
+            if KIND in table.columns:
+                table = arrivals.moments.settle(table)
+                wrong = table.filter(pl.col("fault").is_not_null())
+                if LOW in table.columns:  # what was rated low is in the account already
+                    wrong = wrong.filter(~pl.col(LOW))
+                _leave(arrivals, names, wrong, None)
+                table = table.filter(pl.col("fault").is_null()).drop("fault")
+            if table.height:
+                store.put(number, table)
+    if not arrivals.rows.rows:
+        raise DataFault(f"{arrivals.file}: no interaction is left of {arrivals.read:,}: {arrivals.dropped.words()}.")
+    return names
+
+
+def shuffled(arrivals: Arrivals, names: Names, *, seed: int) -> Shuffled:
+    """Orders, takes out repeats and what is below the minima, draws codes and makes histories.
+
+    Raises DataFault where nothing is left, or one user only: there would be nobody to tell apart.
+    """
+    store = arrivals.rows
+    for number in range(buckets.COUNT):
+        table = store.take(number)
+        if table is not None:
+            store.put(number, _without_repeats(in_order(table), arrivals, names))
+    alive = _core(arrivals, names)
+    kept_users = np.zeros(len(names.users), dtype=np.int64)
+    kept_items = np.zeros(len(names.items), dtype=np.int64)
+    for number, stay in alive.items():
+        table = store.look(number, USER, ITEM)
+        assert table is not None
+        np.add.at(kept_users, table[USER].to_numpy()[stay], 1)
+        kept_items += np.bincount(table[ITEM].to_numpy()[stay], minlength=len(kept_items))
+    users = codes(names.users.filter(pl.Series(kept_users > 0)), seed=seed, purpose=USER)
+    items = codes(names.items.filter(pl.Series(kept_items > 0)), seed=seed, purpose=ITEM)
+    user_codes, item_codes = _by_place(users, kept_users), _by_place(items, kept_items)
+    lengths = np.zeros(users.height, dtype=np.int64)
+    lengths[user_codes[kept_users > 0]] = kept_users[kept_users > 0]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    flat = _columns(arrivals, int(starts[-1]))
+    for number, stay in alive.items():
+        table = store.take(number)
+        assert table is not None
+        table = table.filter(pl.Series(stay))
+        if not table.height:
+            continue
+        owner = table[USER].to_numpy()
+        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+        run = np.diff(first, append=len(owner))
+        to = np.arange(len(owner)) + np.repeat(starts[user_codes[owner[first]]] - first, run)
+        flat[ITEMS][to] = item_codes[table[ITEM].to_numpy()]
+        for name, source in ((TIMES, TIME), (RATINGS, RATING), (BEHAVIOURS, BEHAVIOUR)):
+            if name in flat:
+                flat[name][to] = table[source].to_numpy()
+    return Shuffled(_lists(flat, starts), users, items)
+
+
+def _without_repeats(ordered: pl.DataFrame, arrivals: Arrivals, names: Names) -> pl.DataFrame:
+    data = arrivals.data
+    if data.duplicates == "keep":
+        return ordered
+    behaviours = data.behaviours
+    targets = ordered[BEHAVIOUR].to_numpy() < len(behaviours.target) if behaviours is not None else None
+    stay = stays(ordered, data.duplicates, targets)
+    _leave(arrivals, names, ordered.filter(~stay), f"the same item again (duplicates: {data.duplicates})")
+    return ordered.filter(stay)
+
+
+def _core(arrivals: Arrivals, names: Names) -> dict[int, np.ndarray]:
+    """The k-core: which rows of each bucket stay. Users, then items, below their minimum go, until none is."""
+    data, store = arrivals.data, arrivals.rows
+    before, most, people = store.rows, 0, 0
+    alive: dict[int, np.ndarray] = {}
+    few = np.zeros(len(names.items), dtype=bool)
+    while True:
+        changed = False
+        counts = np.zeros(len(names.items), dtype=np.int64)
+        for number in range(buckets.COUNT):
+            table = store.look(number, USER, ITEM)
+            if table is None:
+                continue
+            user, item = table[USER].to_numpy(), table[ITEM].to_numpy()
+            first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
+            run = np.diff(first, append=len(user))
+            if number not in alive:
+                alive[number] = np.ones(len(user), dtype=bool)
+                most, people = max(most, int(run.max())), people + len(run)
+            stay = alive[number]
+            gone = stay & few[item]
+            low = stay & ~gone
+            low &= np.repeat(np.add.reduceat(low, first, dtype=np.int64) < data.min_user, run)
+            for rows, word, least in ((gone, "an item", data.min_item), (low, "a user", data.min_user)):
+                if rows.any():
+                    changed = True
+                    left = store.look(number, USER, ITEM, LINE)
+                    assert left is not None
+                    _leave(
+                        arrivals, names, left.filter(pl.Series(rows)), f"{word} with fewer than {least} interactions"
+                    )
+                    stay &= ~rows
+            counts += np.bincount(item[stay], minlength=len(counts))
+        few = (counts > 0) & (counts < data.min_item)
+        if not changed and not few.any():
+            break
+    _check(arrivals, names, alive, before, people, most)
+    return alive
+
+
+def _check(arrivals: Arrivals, names: Names, alive: dict[int, np.ndarray], before: int, people: int, most: int) -> None:
+    left = sum(int(stay.sum()) for stay in alive.values())
+    data, file = arrivals.data, arrivals.file
+    if left == 0:
+        raise DataFault(
+            f"{file}: nothing is left of {before:,} interactions by {people:,} users with "
+            f"data.min_user={data.min_user} and data.min_item={data.min_item} (the most active user has {most:,}). "
+            "Lower them."
+        )
+    with_rows = [number for number, stay in alive.items() if stay.any()]
+    if len(with_rows) == 1:
+        table = arrivals.rows.look(with_rows[0], USER)
+        assert table is not None
+        users = table.filter(pl.Series(alive[with_rows[0]]))[USER].unique()
+        if len(users) == 1:
+            raise DataFault(
+                f"{file}: only one user is left, {names.users[int(users[0])]!r} with {left:,} interactions; it takes "
+                f"two to compare rankers. Is it the right column? Left out: {arrivals.dropped.words()}."
+            )
+
+
+def _leave(arrivals: Arrivals, names: Names, rows: pl.DataFrame, reason: str | None) -> None:
+    """Enters rows that are left out, under their keys; those with a `fault` of their own with what they held."""
+    for part in rows.iter_slices(ENTERED):
+        told = part.select(
+            LINE,
+            *([pl.col("fault").alias("reason")] if reason is None else []),
+            names.users[part[USER]].alias(USER),
+            names.items[part[ITEM]].alias(ITEM),
+        )
+        arrivals.leave(told, reason)
+
+
+def _by_place(table: pl.DataFrame, kept: np.ndarray) -> np.ndarray:
+    """The code at each place; the code table's keys come in the order of places."""
+    found = np.full(len(kept), -1, dtype=np.int32)
+    found[kept > 0] = table["code"].to_numpy()
+    return found
+
+
+def _columns(arrivals: Arrivals, rows: int) -> dict[str, np.ndarray]:
+    kinds = {ITEMS: (True, np.int32), TIMES: (arrivals.timed, np.int64), RATINGS: (arrivals.rated, np.float32)}
+    kinds[BEHAVIOURS] = (arrivals.data.behaviours is not None, np.uint8)
+    return {name: np.empty(rows, dtype=kind) for name, (there, kind) in kinds.items() if there}
+
+
+def _lists(flat: dict[str, np.ndarray], starts: np.ndarray) -> pl.DataFrame:
+    """A row a user, without a copy of what it holds."""
+    import pyarrow as pa
+
+    users = len(starts) - 1
+    table = pl.DataFrame({USER: np.arange(users, dtype=np.int32)})
+    for name, values in flat.items():
+        arrow = pa.array(
+            values, mask=np.isnan(values) if name == RATINGS else None
+        )  # a rating that is no number is none
+        table = table.with_columns(
+            pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(starts), arrow)).alias(name)  # type: ignore[union-attr]
+        )
+    if TIMES not in flat:
+        table = table.insert_column(2, pl.Series(TIMES, [None] * users, dtype=pl.List(pl.Int64)))
+    return table
