@@ -73,7 +73,7 @@ def titles_of(log: Path) -> list[str]:
 
 
 def prepared(log: Path, out: Path) -> None:
-    from llmrec.data.larder import prepare
+    from llmrec.data.prepare import prepare
     from llmrec.recipe.sections import Data, Split
 
     items = {"path": str(log / "items.parquet"), "columns": {"item": "item", "title": "title", "year": "year"}}
