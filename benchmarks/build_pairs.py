@@ -83,13 +83,14 @@ def prepared(log: Path, out: Path) -> None:
 
 def pairs_of(larder: Any, encoder: Any, queries: pl.DataFrame, folder: Path) -> Path:
     """The pairs of some queries, in parts and then whole."""
-    from llmrec.candidates.many import drawn
+    from llmrec.candidates.many import Drawn
     from llmrec.pairs.build import build_pairs
     from llmrec.pairs.parts import Shard, forget, put_together, write_parts
 
-    def make(some: pl.DataFrame) -> Any:
-        negs = drawn(some, larder, K, SHARES, retrieved=None, seed=SEED)
-        return lambda part: build_pairs(part, larder, encoder, negs, seed=SEED)
+    negs = Drawn(larder, K, SHARES, retrieved=None, seed=SEED)
+
+    def make(part: pl.DataFrame) -> pl.DataFrame:
+        return build_pairs(part, larder, encoder, negs(part), seed=SEED)
 
     path = put_together(write_parts(queries, make, folder / "parts", Shard()), folder / "train.parquet")
     forget(folder / "parts")
@@ -120,7 +121,7 @@ def whole(log: Path, out: Path, pairs: int) -> dict[str, Any]:
     laps.lap("pairs")
     seconds = time.perf_counter() - began
     rows = pl.scan_parquet(made).select(pl.len()).collect().item()
-    return {"seconds": round(seconds, 1), "peak_rss_gb": round(peak_rss_gb(), 2), "pairs": rows, **laps.seconds}
+    return {"seconds": round(seconds, 1), "peak_rss_gb": round(peak_rss_gb(), 2), "rows": rows, **laps.seconds}
 
 
 def looped(
@@ -184,7 +185,7 @@ def looped(
 
 def against_the_loop(log: Path, out: Path, users: int) -> dict[str, Any]:
     """Both sides on one log, in this process; the pairs of the loop's users compared."""
-    from llmrec.candidates.many import drawn
+    from llmrec.candidates.many import Drawn
     from llmrec.data.larder import Larder, training_queries
     from llmrec.pairs.build import build_pairs
     from llmrec.prompts.encoding import Encoder
@@ -199,7 +200,7 @@ def against_the_loop(log: Path, out: Path, users: int) -> dict[str, Any]:
     clock, used = time.perf_counter(), time.process_time()
     queries = training_queries(larder, PER_USER)
     encoder = Encoder(tokenizer, load_template(TEMPLATE), larder.texts, BUDGET, Answer())
-    negs = drawn(queries, larder, K, SHARES, retrieved=None, seed=SEED)
+    negs = Drawn(larder, K, SHARES, retrieved=None, seed=SEED)(queries)
     ours = build_pairs(queries, larder, encoder, negs, seed=SEED)
     seconds, busy = time.perf_counter() - clock, time.process_time() - used
     clock = time.perf_counter()

@@ -100,7 +100,7 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
 
 def pairs(task: Task, out: Path, shard: Shard | None = None) -> None:
     """Preference pairs of both folds, their card, a sample and the template; of a shard among several, its parts."""
-    from llmrec.candidates.many import drawn
+    from llmrec.candidates.many import Drawn
     from llmrec.pairs.build import build_pairs
     from llmrec.pairs.card import recall, write_card
     from llmrec.pairs.parts import forget, put_together, write_parts
@@ -114,10 +114,10 @@ def pairs(task: Task, out: Path, shard: Shard | None = None) -> None:
     folds = {"train": (asked, shares, mined), "valid": (larder.fold("valid"), {"uniform": 1.0}, None)}
     k, seed, mine, parts = recipe.pairs.rejected, recipe.seed, shard or Shard(), {}
     for fold, (queries, sources, ranking) in folds.items():
+        negs = Drawn(larder, k, sources, retrieved=ranking, seed=seed)
 
-        def make(some: pl.DataFrame, sources: Any = sources, ranking: Any = ranking) -> Any:
-            negs = drawn(some, larder, k, sources, retrieved=ranking, seed=seed)
-            return lambda part: build_pairs(part, larder, encoder, negs, seed=seed)
+        def make(part: pl.DataFrame, negs: Drawn = negs) -> pl.DataFrame:
+            return build_pairs(part, larder, encoder, negs(part), seed=seed)
 
         parts[fold] = write_parts(queries, make, out / SHARED / fold, mine)
     if mine.of > 1:

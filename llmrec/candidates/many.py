@@ -26,20 +26,20 @@ AT_ONCE = ("uniform", "popular")  # the sources that are drawn here
 ROOM = 1 << 25  # bytes for what some users have touched: one a user and reading
 
 
-def drawn(
-    queries: pl.DataFrame,
-    larder: Larder,
-    k: int,
-    shares: Mapping[str, float],
-    *,
-    retrieved: pl.DataFrame | None,
-    seed: int,
-) -> pl.DataFrame:
-    """`negatives`, at once where all its sources allow it."""
-    draws = Draws(larder)
-    if draws.can(shares):
-        return draws.negatives(queries, k, shares, seed=seed)
-    return negatives(queries, larder, k, shares, retrieved=retrieved, seed=seed)
+class Drawn:
+    """`negatives` for any queries of a larder: at once where all its sources allow it."""
+
+    def __init__(
+        self, larder: Larder, k: int, shares: Mapping[str, float], *, retrieved: pl.DataFrame | None, seed: int
+    ) -> None:
+        self.larder, self.k, self.shares, self.retrieved, self.seed = larder, k, shares, retrieved, seed
+        self.draws = Draws(larder)
+
+    def __call__(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """query, items, source, rank, score, in the queries' order. Raises DataFault as `negatives` does."""
+        if self.draws.can(self.shares):
+            return self.draws.negatives(queries, self.k, self.shares, seed=self.seed)
+        return negatives(queries, self.larder, self.k, self.shares, retrieved=self.retrieved, seed=self.seed)
 
 
 class Draws:

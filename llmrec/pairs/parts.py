@@ -62,21 +62,16 @@ def cut(queries: pl.DataFrame) -> list[pl.DataFrame]:
 
 def write_parts(
     queries: pl.DataFrame,
-    make: Callable[[pl.DataFrame], Callable[[pl.DataFrame], pl.DataFrame]],
+    make: Callable[[pl.DataFrame], pl.DataFrame],
     folder: Path,
     shard: Shard,
 ) -> list[Path]:
-    """Writes this shard's parts that are not there yet; returns the paths of all, the others' too.
-
-    `make`, given all the queries that are left to do, returns what makes the pairs of some of them.
-    """
+    """Writes this shard's parts that are not there yet, each by `make`, from queries to pairs; returns all paths."""
     parts = cut(queries)
     paths = [folder / f"{number:06d}.parquet" for number in range(len(parts))]
     left = [n for n, path in enumerate(paths) if shard.has(n) and not path.is_file()]
-    if left:
-        pairs_of = make(pl.concat([parts[n] for n in left]))
-        for n in track(left, "pairs"):
-            write_parquet(pairs_of(parts[n]), paths[n])
+    for n in track(left, "pairs"):
+        write_parquet(make(parts[n]), paths[n])
     return paths
 
 

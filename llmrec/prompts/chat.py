@@ -45,9 +45,7 @@ def chat_of(tokenizer: Any, system: str | None, *, options: Mapping[str, Any] | 
         assert plain is not None
         return Chat(f"{plain.head}{system}\n\n", plain.tail, plain.end)
     if whole.count(SAID) != 1 or whole.count(ANSWERED) != 1 or whole.index(SAID) > whole.index(ANSWERED):
-        raise PromptFault(
-            "the model's chat template changes what is said, or leaves it out; drop `chat`."
-        )
+        raise PromptFault("the model's chat template changes what is said, or leaves it out; drop `chat`.")
     head, rest = whole.split(SAID)
     tail, end = rest.split(ANSWERED)
     return Chat(head, tail, end, system or None)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.candidates import many
-from llmrec.candidates.many import Draws, drawn
+from llmrec.candidates.many import Drawn, Draws
 from llmrec.candidates.negatives import negatives
 from llmrec.errors import DataFault
 from tests.candidates.shop import asked, shop
@@ -36,10 +36,10 @@ def test_draws_at_once_are_those_one_by_one(
             expected = negatives(queries, larder, k, shares, retrieved=None, seed=7)
         except DataFault as fault:
             with pytest.raises(DataFault) as told:
-                drawn(queries, larder, k, shares, retrieved=None, seed=7)
+                Drawn(larder, k, shares, retrieved=None, seed=7)(queries)
             assert str(told.value) == str(fault)
             return
-        assert drawn(queries, larder, k, shares, retrieved=None, seed=7).equals(expected)
+        assert Drawn(larder, k, shares, retrieved=None, seed=7)(queries).equals(expected)
 
 
 def test_other_sources_are_drawn_one_by_one():
@@ -50,7 +50,7 @@ def test_other_sources_are_drawn_one_by_one():
 
 def test_no_queries_draw_nothing():
     larder = shop([[0, 1]], 9)
-    none = drawn(asked([]), larder, 2, {"uniform": 1.0}, retrieved=None, seed=7)
+    none = Drawn(larder, 2, {"uniform": 1.0}, retrieved=None, seed=7)(asked([]))
     assert none.height == 0
     assert none.schema == negatives(asked([]), larder, 2, {"uniform": 1.0}, retrieved=None, seed=7).schema
 
@@ -60,6 +60,6 @@ def test_the_table_is_the_same_however_many_users_are_looked_at_together(monkeyp
     borrowed = [rng.permutation(200)[:50].tolist() for _ in range(30)]
     larder, queries = shop(borrowed, 200), asked([(n, n, films, 9) for n, films in enumerate(borrowed)])
     shares = {"uniform": 0.5, "popular": 0.5}
-    whole = drawn(queries, larder, 7, shares, retrieved=None, seed=1)
+    whole = Drawn(larder, 7, shares, retrieved=None, seed=1)(queries)
     monkeypatch.setattr(many, "ROOM", 450)
-    assert drawn(queries, larder, 7, shares, retrieved=None, seed=1).equals(whole)
+    assert Drawn(larder, 7, shares, retrieved=None, seed=1)(queries).equals(whole)

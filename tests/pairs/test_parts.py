@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from llmrec.candidates.many import drawn
+from llmrec.candidates.many import Drawn
 from llmrec.errors import RunFault, UserError
 from llmrec.pairs import parts
 from llmrec.pairs.build import PAIRS_SCHEMA, build_pairs
@@ -33,18 +32,20 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parts, "PART", 16)
 
 
-def maker(queries: pl.DataFrame) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    negs = drawn(queries, SHOP, 3, {"uniform": 0.5, "popular": 0.5}, retrieved=None, seed=7)
-    return lambda part: build_pairs(part, SHOP, ENCODER, negs, seed=7)
+NEGATIVES = Drawn(SHOP, 3, {"uniform": 0.5, "popular": 0.5}, retrieved=None, seed=7)
+
+
+def made(part: pl.DataFrame) -> pl.DataFrame:
+    return build_pairs(part, SHOP, ENCODER, NEGATIVES(part), seed=7)
 
 
 def test_parts_hold_all_queries_in_order_and_no_user_is_cut():
-    made = cut(QUERIES)
-    assert pl.concat(made).equals(QUERIES)
-    assert len(made) == 8
-    owners = [set(part["user"]) for part in made]
+    some = cut(QUERIES)
+    assert pl.concat(some).equals(QUERIES)
+    assert len(some) == 8
+    owners = [set(part["user"]) for part in some]
     assert sum(map(len, owners)) == len(set.union(*owners))
-    assert max(part.height for part in made) <= 16 + 2
+    assert max(part.height for part in some) <= 16 + 2
     assert cut(QUERIES.clear()) == []
     assert [part.height for part in cut(QUERIES[:3])] == [3]
 
@@ -57,29 +58,29 @@ def test_one_user_with_many_queries_is_one_part():
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
 def test_three_shards_put_together_are_one_go_byte_for_byte(order: tuple[int, ...], tmp_path: Path):
-    whole = put_together(write_parts(QUERIES, maker, tmp_path / "one", Shard()), tmp_path / "one.parquet")
+    whole = put_together(write_parts(QUERIES, made, tmp_path / "one", Shard()), tmp_path / "one.parquet")
     for number in order:
-        paths = write_parts(QUERIES, maker, tmp_path / "three", Shard(number, 3))
+        paths = write_parts(QUERIES, made, tmp_path / "three", Shard(number, 3))
     together = put_together(paths, tmp_path / "three.parquet")
     assert together.read_bytes() == whole.read_bytes()
-    assert pl.read_parquet(whole).equals(maker(QUERIES)(QUERIES))
+    assert pl.read_parquet(whole).equals(made(QUERIES))
     assert pl.read_parquet_schema(whole) == pl.Schema(PAIRS_SCHEMA)
 
 
 def test_what_is_missing_is_made_and_what_is_there_is_left(tmp_path: Path):
-    paths = write_parts(QUERIES, maker, tmp_path, Shard(2, 3))
+    paths = write_parts(QUERIES, made, tmp_path, Shard(2, 3))
     mine = [path for path in paths if path.is_file()]
     assert len(mine) == 3
     with pytest.raises(RunFault, match=r"000000.parquet: a part is not there. Run `llmrec pairs RECIPE` again"):
         put_together(paths, tmp_path / "whole.parquet")
     before = {path: path.stat().st_mtime_ns for path in mine}
-    write_parts(QUERIES, maker, tmp_path, Shard())
+    write_parts(QUERIES, made, tmp_path, Shard())
     assert all(path.is_file() for path in paths)
     assert {path: path.stat().st_mtime_ns for path in mine} == before
 
 
 def test_nothing_to_ask_gives_an_empty_table(tmp_path: Path):
-    path = put_together(write_parts(QUERIES.clear(), maker, tmp_path, Shard()), tmp_path / "none.parquet")
+    path = put_together(write_parts(QUERIES.clear(), made, tmp_path, Shard()), tmp_path / "none.parquet")
     assert pl.read_parquet(path).schema == pl.Schema(PAIRS_SCHEMA)
 
 
@@ -101,12 +102,12 @@ def test_a_disk_that_fills_up_leaves_whole_parts_only(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
     with pytest.raises(OSError, match="No space left"):
-        write_parts(QUERIES, maker, tmp_path, Shard())
+        write_parts(QUERIES, made, tmp_path, Shard())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.parquet", "000001.parquet"]
     monkeypatch.undo()
     monkeypatch.setattr(parts, "PART", 16)
-    again = put_together(write_parts(QUERIES, maker, tmp_path, Shard()), tmp_path / "w.parquet")
-    assert pl.read_parquet(again).equals(maker(QUERIES)(QUERIES))
+    again = put_together(write_parts(QUERIES, made, tmp_path, Shard()), tmp_path / "w.parquet")
+    assert pl.read_parquet(again).equals(made(QUERIES))
 
 
 KILLED = """
@@ -115,12 +116,9 @@ from pathlib import Path
 from tests.pairs import test_parts as world
 from llmrec.pairs import parts
 parts.PART = 16
-def slowly(queries):
-    make = world.maker(queries)
-    def one(part):
-        time.sleep(0.2)
-        return make(part)
-    return one
+def slowly(part):
+    time.sleep(0.2)
+    return world.made(part)
 parts.write_parts(world.QUERIES, slowly, Path(sys.argv[1]), parts.Shard())
 """
 
@@ -136,11 +134,11 @@ def test_a_killed_process_leaves_whole_parts_and_the_next_one_goes_on(tmp_path: 
     assert 2 <= len(left) < 8
     done: list[int] = []
 
-    def counting(queries: pl.DataFrame) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        done.append(queries.height)
-        return maker(queries)
+    def counting(part: pl.DataFrame) -> pl.DataFrame:
+        done.append(part.height)
+        return made(part)
 
     whole = put_together(write_parts(QUERIES, counting, folder, Shard()), tmp_path / "w.parquet")
-    assert done == [QUERIES.height - sum(pl.read_parquet(path).height for path in left)]
+    assert sum(done) == QUERIES.height - sum(pl.read_parquet(path).height for path in left)
     assert {path: path.stat().st_mtime_ns for path in left} == left
-    assert pl.read_parquet(whole).equals(maker(QUERIES)(QUERIES))
+    assert pl.read_parquet(whole).equals(made(QUERIES))
