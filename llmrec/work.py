@@ -16,7 +16,7 @@ from llmrec.data import larder as larders
 from llmrec.data.larder import Larder
 from llmrec.data.prepare import prepare as make_larder
 from llmrec.errors import DataFault, Disqualified
-from llmrec.files import write_json
+from llmrec.files import write_json, write_text
 from llmrec.pairs.parts import Shard
 from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe.sections import Objective, Recipe
@@ -89,7 +89,7 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
 
     larder = task.larder()
     assert recipe.model.build is not None
-    template = load_template(recipe.prompt.template, here=task.here)
+    template = load_template(recipe.prompt.templates[0], here=task.here)
     texts = [f" {text}" for text in larder.texts]
     tokenizer = build_tokenizer(texts, recipe.model.build.vocab_size, extra=template.source)
     encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
@@ -101,13 +101,14 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
 def pairs(task: Task, out: Path, shard: Shard | None = None) -> None:
     """Preference pairs of both folds, their card, a sample and the template; of a shard among several, its parts."""
     from llmrec.candidates.many import Drawn
-    from llmrec.pairs.build import build_pairs
+    from llmrec.pairs.build import mixed_pairs
     from llmrec.pairs.card import recall, write_card
+    from llmrec.pairs.export import CHATS
     from llmrec.pairs.parts import forget, put_together, write_parts
-    from llmrec.pairs.sample import sample_pair
+    from llmrec.pairs.sample import SHOWN, samples_text
 
     larder, recipe = task.larder(), task.recipe
-    encoder = task.encoder(recipe, larder)
+    encoders = task.encoders(recipe, larder)
     shares: dict[str, float] = dict(recipe.pairs.sources.items())
     asked = read_table(task.run.path("retrieve") / "queries.parquet")
     mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if task.mines else None
@@ -117,16 +118,20 @@ def pairs(task: Task, out: Path, shard: Shard | None = None) -> None:
         negs = Drawn(larder, k, sources, retrieved=ranking, seed=seed)
 
         def make(part: pl.DataFrame, negs: Drawn = negs) -> pl.DataFrame:
-            return build_pairs(part, larder, encoder, negs(part), seed=seed)
+            return mixed_pairs(part, larder, encoders, negs(part), seed=seed)
 
         parts[fold] = write_parts(queries, make, out / SHARED / fold, mine)
     if mine.of > 1:
         return
     for fold, paths in parts.items():
         put_together(paths, out / f"{fold}.parquet")
-    (out / "sample.txt").write_text(sample_pair(pl.read_parquet(out / "train.parquet", n_rows=1), encoder))
     forget(out / SHARED)
-    (out / "template.jinja").write_text(encoder.template.source)
+    some = pl.read_parquet(out / "train.parquet", n_rows=SHOWN)
+    write_text(samples_text(some, of=len(asked), budget=recipe.prompt.budget), out / "sample.txt")
+    write_text(encoders[0].template.source, out / "template.jinja")
+    chats = {one.template.signature: one.chat.as_json() for one in encoders if one.chat is not None}
+    if chats:
+        write_json(chats, out / CHATS)
     miner = None
     if mined is not None:
         held = read_ranking(task.run.path("retrieve") / "mined_valid.parquet")

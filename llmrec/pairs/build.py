@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from llmrec.columns import ITEMS, POSITION, QUERY, RANK, SCORE, SOURCE, TARGET, USER
+from llmrec.columns import ITEMS, POSITION, QUERY, RANK, RATINGS, SCORE, SOURCE, TARGET, TIMES, USER
 from llmrec.errors import DataFault
 from llmrec.progress import track
 from llmrec.prompts.bulk import listed
 from llmrec.prompts.encoding import BATCH, Encoder, Prompt
+from llmrec.prompts.items import ago, rated
 from llmrec.rng import rng_for
+from llmrec.streams import Streams
 
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
@@ -68,6 +71,18 @@ def build_pairs(
     return pl.concat(made).with_columns(round=pl.lit(round)).cast(pl.Schema(PAIRS_SCHEMA)).select(*PAIRS_SCHEMA)
 
 
+def mixed_pairs(
+    queries: pl.DataFrame, larder: Larder, encoders: Sequence[Encoder], negs: pl.DataFrame, *, seed: int = 0
+) -> pl.DataFrame:
+    """`build_pairs` with several templates: which one a query gets is drawn from (seed, query) alone."""
+    if len(encoders) == 1:
+        return build_pairs(queries, larder, encoders[0], negs, seed=seed)
+    which = Streams.of(seed, "template", keys=queries[QUERY].to_numpy()).integers(len(encoders))
+    some = [queries.filter(pl.Series(which == n)) for n in range(len(encoders))]
+    made = [build_pairs(part, larder, one, negs, seed=seed) for part, one in zip(some, encoders, strict=True)]
+    return queries.select(QUERY).join(pl.concat(made), on=QUERY, how="left", maintain_order="left")
+
+
 def exploded(pairs: pl.DataFrame) -> pl.DataFrame:
     """One row a rejected answer, as TRL reads preferences: prompt, chosen, rejected.
 
@@ -112,22 +127,45 @@ def _together(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -
 def _one_by_one(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -> pl.DataFrame:
     """The same, each prompt rendered and tokenized."""
     contexts = larder.contexts(rows)
+    details = _details(rows, larder, encoder) if encoder.template.details else None
     made: list[dict[str, object]] = []
     for start in track(range(0, rows.height, BATCH), "pairs"):
         some = rows.slice(start, BATCH).rows(named=True)
         offers = None
         if encoder.template.lists_candidates:
             offers = [_slots([row[TARGET], *row[ITEMS]], row[QUERY], seed) for row in some]
-        prompts = encoder.prompts(contexts[start : start + BATCH], offers)
+        told = details[start : start + BATCH] if details else None
+        prompts = encoder.prompts(contexts[start : start + BATCH], offers, told)
         encoder.verify(
             prompts[::VERIFIED], [row[TARGET] for row in some[::VERIFIED]], offers[::VERIFIED] if offers else None
         )
         for place, (row, prompt) in enumerate(zip(some, prompts, strict=True)):
             offer = offers[place] if offers else None
-            titles = encoder.title_spans(prompt, contexts[start + place], offer)
+            titles = encoder.title_spans(prompt, contexts[start + place], offer, told[place] if told else None)
             made.append({**_pair(row, prompt, encoder, offer), "titles": titles})
     own = pl.DataFrame(made, schema={name: PAIRS_SCHEMA[name] for name in made[0]})
     return rows.select(QUERY, USER, pl.col(TARGET).alias("chosen_item"), *_provenance()).hstack(own)
+
+
+def _details(rows: pl.DataFrame, larder: Larder, encoder: Encoder) -> list[list[dict[str, str]]]:
+    """What the template asks of each item of each context beside its text."""
+    asked, (_, starts) = encoder.template.details, larder.flat
+    histories, known = larder.histories, {}
+    if "rating" in asked:
+        if RATINGS not in histories.columns or histories[RATINGS].null_count():
+            raise DataFault(f"{encoder.template.where}: asks for item.rating, and the data have no ratings.")
+        flat = histories[RATINGS].explode(empty_as_null=False).to_list()
+        first = starts[rows[USER].to_numpy()]
+        spans = zip(first.tolist(), (first + rows[POSITION].to_numpy()).tolist(), strict=True)
+        known["rating"] = [[rated(one) for one in flat[a:b]] for a, b in spans]
+    if "ago" in asked:
+        if histories[TIMES].null_count():
+            raise DataFault(f"{encoder.template.where}: asks for item.ago, and the data have no times.")
+        known["ago"] = [[ago(one) for one in (at[-1] - at[:-1]).tolist()] for at in larder.moments(rows)]
+    return [
+        [dict(zip(known, words, strict=True)) for words in zip(*some, strict=True)]
+        for some in zip(*known.values(), strict=True)
+    ]
 
 
 def _provenance() -> list[pl.Expr]:

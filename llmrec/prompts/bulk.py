@@ -49,8 +49,8 @@ class Bulk:
     """What an encoder's prompts are made of: each item's line, its tokens in a list, its tokens at the list's end."""
 
     def __init__(self, encoder: Encoder, middle: np.ndarray, pieces: Pieces, cut: int) -> None:
-        assert encoder.template.frame is not None
-        self.encoder, self.frame = encoder, encoder.template.frame
+        assert encoder.frame is not None
+        self.encoder, self.frame = encoder, encoder.frame
         self.middle = middle
         """Tokens of each item's line, where another one follows."""
         texts, frame = encoder.texts, self.frame
@@ -65,7 +65,7 @@ class Bulk:
     @classmethod
     def of(cls, encoder: Encoder) -> Bulk | None:
         """The encoder's pieces, or None where its prompts have to be made one by one."""
-        frame, backend = encoder.template.frame, getattr(encoder.tokenizer, "backend_tokenizer", None)
+        frame, backend = encoder.frame, getattr(encoder.tokenizer, "backend_tokenizer", None)
         if frame is None or backend is None or encoder.style != "title" or encoder.shows_marks:
             return None
         ids_of(encoder.tokenizer, [frame.head])  # leaves no truncation or padding of somebody else's in the backend
@@ -208,7 +208,7 @@ class Pieces:
 
 
 def _lines(encoder: Encoder) -> list[str]:
-    frame = encoder.template.frame
+    frame = encoder.frame
     assert frame is not None
     return [f"{frame.before}{text}{frame.after}" for text in encoder.texts]
 

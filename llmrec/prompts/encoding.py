@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NoReturn
 
@@ -21,6 +21,8 @@ import numpy as np
 from llmrec.errors import PromptFault
 from llmrec.prompts.budget import Search
 from llmrec.prompts.bulk import Bulk
+from llmrec.prompts.chat import Chat, chat_of
+from llmrec.prompts.frame import Frame
 from llmrec.prompts.items import Candidate, Item, clean, defused
 from llmrec.prompts.template import Template
 from llmrec.prompts.tokens import Tokenizer, after, ids_of, with_bos, with_eos
@@ -65,7 +67,13 @@ class Encoder:
         self.tokenizer, self.template, self.budget, self.style, self.eos = (
             tokenizer, template, budget, answer.style, answer.eos,
         )  # fmt: skip
-        self._items = [Item(text) for text in self.texts]
+        self.chat = chat_of(tokenizer, template.system) if template.chat else None
+        """What the model's chat template puts around a prompt; None where there is none, or the template is plain."""
+        if self.chat is None and template.system:
+            self.chat = Chat(f"{template.system}\n\n", "", "", template.system)
+        # As long as the real ones, for templates that ask for more than a text: what is measured with them is a guess.
+        some = {name: word for name, word in (("rating", "4"), ("ago", "3 days before")) if name in template.details}
+        self._items = [Item(text, **some) for text in self.texts]
         self._costs: dict[int, int] = {}
         self._answers: dict[int, list[int]] = {}
         # A short prompt that ends as every prompt does: answers are tokenized behind it, once an item.
@@ -83,15 +91,34 @@ class Encoder:
         """
         return self.prompts([context], None if candidates is None else [candidates])[0]
 
-    def prompts(self, contexts: Sequence[Codes], candidates: Sequence[Codes] | None = None) -> list[Prompt]:
-        """`prompt` for many contexts (and as many candidate lists) at once, which is much faster than one by one."""
+    def prompts(
+        self,
+        contexts: Sequence[Codes],
+        candidates: Sequence[Codes] | None = None,
+        details: Sequence[Sequence[Mapping[str, str]]] | None = None,
+    ) -> list[Prompt]:
+        """`prompt` for many contexts (and as many candidate lists) at once, which is much faster than one by one.
+
+        `details` are what a template asks of each item of each context beside its text. Raises PromptFault without.
+        """
+        if self.template.details and details is None and any(len(context) for context in contexts):
+            raise PromptFault(
+                f"{self.template.where}: this template asks for {' and '.join(self.template.details)} of each item, "
+                "which are known where pairs are made, and not here. Rank with a template of titles."
+            )
         made: list[Prompt] = []
         for start in range(0, len(contexts), BATCH):
             some = [list(map(int, context)) for context in contexts[start : start + BATCH]]
             offers: list[list[int] | None] = [None] * len(some)
             if candidates is not None:
                 offers = [list(map(int, offer)) for offer in candidates[start : start + BATCH]]
-            made += self._fit([*zip(some, offers, strict=True)])
+            items = [[self._items[code] for code in context] for context in some]
+            if details is not None and self.template.details:
+                items = [
+                    [Item(self.texts[code], **more) for code, more in zip(context, told, strict=True)]
+                    for context, told in zip(some, details[start : start + BATCH], strict=True)
+                ]
+            made += self._fit([*zip(some, offers, strict=True)], items)
         return made
 
     @cached_property
@@ -104,6 +131,14 @@ class Encoder:
         """Tokens of a prompt without history (of a template that lists no candidates)."""
         return self._bases([None])[0]
 
+    @cached_property
+    def frame(self) -> Frame | None:
+        """The template's frame, with what a chat template puts around it."""
+        frame = self.template.frame
+        if frame is None or self.chat is None:
+            return frame
+        return replace(frame, head=self.chat.head + frame.head, tail=frame.tail + self.chat.tail)
+
     @property
     def shows_marks(self) -> bool:
         """Whether a text has one of the marks in it that `title_spans` looks for."""
@@ -113,16 +148,24 @@ class Encoder:
         """Takes what items add to a prompt from somebody who has measured it: first guesses, as ever."""
         self._costs.update(costs)
 
-    def title_spans(self, prompt: Prompt, context: Codes, candidates: Codes | None = None) -> list[int]:
+    def title_spans(
+        self,
+        prompt: Prompt,
+        context: Codes,
+        candidates: Codes | None = None,
+        details: Sequence[Mapping[str, str]] | None = None,
+    ) -> list[int]:
         """Where the titles of the history stand in a prompt: start and end of each, in characters, one after another.
 
         Empty where the template does not show titles as they are.
         """
-        items = [Item(f"{OPEN}{self.texts[item]}{CLOSE}") for item in map(int, context[len(context) - prompt.kept :])]
+        shown = [*map(int, context[len(context) - prompt.kept :])]
+        told = details[len(context) - prompt.kept :] if details and self.template.details else [{}] * len(shown)
+        items = [Item(f"{OPEN}{self.texts[item]}{CLOSE}", **more) for item, more in zip(shown, told, strict=True)]
         offer = None if candidates is None else list(map(int, candidates))
         spans: list[int] = []
         plain = ""
-        for part in re.split(f"([{OPEN}{CLOSE}])", self.template.render(items, self._shown(offer))):
+        for part in re.split(f"([{OPEN}{CLOSE}])", self._text(items, self._shown(offer))):
             if part in (OPEN, CLOSE):
                 spans.append(len(plain))
             else:
@@ -176,7 +219,7 @@ class Encoder:
                     f"{self.template.signature}."
                 )
 
-    def _fit(self, asked: list[tuple[list[int], list[int] | None]]) -> list[Prompt]:
+    def _fit(self, asked: list[tuple[list[int], list[int] | None]], items: list[list[Item]]) -> list[Prompt]:
         """The longest prompts within the budget, by real token counts, all searched side by side."""
         self._learn_costs(item for context, _ in asked for item in context)
         searches = [
@@ -186,7 +229,7 @@ class Encoder:
         best: list[Prompt | None] = [None] * len(asked)
         pending = [*range(len(asked))]
         while pending:
-            texts = [self._render(asked[n][0], searches[n].tries, asked[n][1]) for n in pending]
+            texts = [self._render(items[n], searches[n].tries, asked[n][1]) for n in pending]
             for n, text, ids in zip(pending, texts, ids_of(self.tokenizer, texts), strict=True):
                 prompt = Prompt(text, with_bos(self.tokenizer, ids), kept=searches[n].tries)
                 if searches[n].measured(len(prompt.ids)):
@@ -200,14 +243,14 @@ class Encoder:
         return [prompt or self._too_long(*asked[n]) for n, prompt in enumerate(best)]
 
     def _too_long(self, context: list[int], candidates: list[int] | None) -> NoReturn:
-        size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [self._render(context, 0, candidates)])[0]))
+        size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [self._render([], 0, candidates)])[0]))
         raise PromptFault(
             f"a prompt takes {size} tokens with no history at all, and prompt.budget is {self.budget}: shorten the "
             "template, list fewer candidates, or raise prompt.budget."
         )
 
-    def _render(self, context: list[int], kept: int, candidates: list[int] | None) -> str:
-        return self._render_with(context[len(context) - kept :], self._shown(candidates))
+    def _render(self, items: list[Item], kept: int, candidates: list[int] | None) -> str:
+        return self._text(items[len(items) - kept :], self._shown(candidates))
 
     def _shown(self, candidates: list[int] | None) -> list[Candidate] | None:
         if not self.template.lists_candidates or candidates is None:
@@ -219,7 +262,11 @@ class Encoder:
         ]
 
     def _render_with(self, items: Sequence[int], shown: list[Candidate] | None) -> str:
-        return self.template.render([self._items[item] for item in items], shown)
+        return self._text([self._items[item] for item in items], shown)
+
+    def _text(self, items: Sequence[Item], shown: list[Candidate] | None) -> str:
+        said = self.template.render(items, shown)
+        return said if self.chat is None else f"{self.chat.head}{said}{self.chat.tail}"
 
     def _learn_costs(self, items: Iterable[int]) -> None:
         """What each item adds to a prompt, measured alone: a first guess, so that few prompts are tokenized twice."""
