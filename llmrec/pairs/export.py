@@ -151,14 +151,17 @@ def wrapped(pairs: pl.DataFrame, chat: Callable[[str | None], Chat]) -> pl.DataF
     return pl.concat(parts).drop("place")
 
 
-def read_pairs(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """A table of pairs from Parquet, checked for its columns, or DataFault; `columns` leaves the others on the disk."""
+def read_pairs(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pl.DataFrame:
+    """A table of pairs from Parquet, checked for its columns, or DataFault.
+
+    `columns` leaves the others on the disk, `rows` all but the first so many.
+    """
     try:
         found = pl.read_parquet_schema(path)
         missing = [name for name in PAIRS_SCHEMA if name not in found]
         if missing:
             raise DataFault(f"{path}: not a table of pairs: {', '.join(missing)} missing; found {', '.join(found)}.")
-        return pl.read_parquet(path, columns=columns)
+        return pl.read_parquet(path, columns=columns, n_rows=rows)
     except FileNotFoundError:
         raise DataFault(f"{path}: no such file. Pairs are written by `llmrec pairs RECIPE`.") from None
     except (OSError, pl.exceptions.PolarsError) as fault:
