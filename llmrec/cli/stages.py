@@ -52,11 +52,13 @@ def pairs(recipe: RECIPE, overrides: OVERRIDES = None, runs: RUNS = Path("runs")
 
     share = None if shard is None else Shard.read(shard)
     loaded = load_recipe(recipe, overrides or ())
-    from llmrec.stages import run_shard, run_stage
-
     if share is None:
+        from llmrec.stages import run_stage
+
         run_stage("pairs", loaded, runs=runs)
     else:
+        from llmrec.stages import run_shard
+
         run_shard(share, loaded, runs=runs)
 
 
