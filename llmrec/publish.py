@@ -63,8 +63,8 @@ def publish(
     """Lays out, lists on stdout and, unless `dry_run`, pushes one arm's adapter to the hub repository `to` (ORG/NAME).
 
     `arm` is a folder under train/; left out, the last tuned arm. `pairs` publishes the preference pairs as well, as the
-    dataset ORG/NAME-pairs; mind the licence of the data. `pairs="only"` publishes nothing else, as the dataset `to`, of a
-    run that need not have trained or ranked anything. New repositories are private unless `private` is false. Raises
+    dataset ORG/NAME-pairs; mind the licence of the data. `pairs="only"` publishes nothing else, as the dataset `to`, of
+    a run that need not have trained or ranked anything. New repositories are private unless `private` is false. Raises
     RunFault for a run without an adapter, Disqualified where the audit refused the comparison, UserError for a name or
     login that the hub does not take.
     """

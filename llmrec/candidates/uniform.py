@@ -45,7 +45,8 @@ def uniform(queries: pl.DataFrame, larder: Larder, count: int, *, seed: int) -> 
             if free < count - 1:
                 raise RankingFault(
                     f"candidates: user {user} has left {free} of {larder.n_items} items untouched, and "
-                    f"candidates.count needs {count - 1} beside the target. Lower candidates.count, or keep more items (data.min_item)."
+                    f"candidates.count needs {count - 1} beside the target. Lower candidates.count, "
+                    "or keep more items (data.min_item)."
                 )
         others = _free(rng, touched, count - 1)
         items[row, :slot], items[row, slot], items[row, slot + 1 :] = others[:slot], target, others[slot:]

@@ -27,7 +27,7 @@ def provenance(run: Path) -> str:
         found = _json(run / stage / "stage.json").get("outputs", {})
         facts += [(f"sha256 of {stage}/{name}", str(found[name])) for name in files if name in found]
     rebuild = [
-        "The recipe is in `recipe.yaml`, with every default filled in; on the same data it gives the same bytes, on any",
+        "The recipe is in `recipe.yaml`, every default filled in; on the same data it gives the same bytes, on any",
         "number of processes:",
         "",
         "```",
