@@ -34,6 +34,7 @@ def known_by_content(recipe: Recipe, here: Path) -> dict[str, Any]:
         data["items"]["path"] = _content(here, data["items"]["path"])
     data["dataset"] = _dataset(data["dataset"], here)
     prompt["template"] = _shipped("prompts", prompt["template"], here)
+    prompt["mix"] = [_shipped("prompts", name, here) for name in prompt["mix"]]
     model["name"] = _weights(here, model["name"])
     if lora.get("init_from") is not None:
         lora["init_from"] = _weights(here, lora["init_from"])

@@ -12,11 +12,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from llmrec.errors import Disqualified, RunFault, UserError
+from llmrec.files import write_text
+from llmrec.pairs.provenance import provenance
 from llmrec.report.card import base_of, eval_results, model_card
 from llmrec.report.evidence import Evidence, read_evidence
 
@@ -50,17 +52,26 @@ class Parcel:
 
 
 def publish(
-    run: Path, to: str, dry_run: bool = False, *, arm: str | None = None, pairs: bool = False, private: bool = True
+    run: Path,
+    to: str,
+    dry_run: bool = False,
+    *,
+    arm: str | None = None,
+    pairs: bool | Literal["only"] = False,
+    private: bool = True,
 ) -> list[Parcel]:
     """Lays out, lists on stdout and, unless `dry_run`, pushes one arm's adapter to the hub repository `to` (ORG/NAME).
 
     `arm` is a folder under train/; left out, the last tuned arm. `pairs` publishes the preference pairs as well, as the
-    dataset ORG/NAME-pairs; mind the licence of the data. New repositories are private unless `private` is false. Raises
+    dataset ORG/NAME-pairs; mind the licence of the data. `pairs="only"` publishes nothing else, as the dataset `to`, of
+    a run that need not have trained or ranked anything. New repositories are private unless `private` is false. Raises
     RunFault for a run without an adapter, Disqualified where the audit refused the comparison, UserError for a name or
     login that the hub does not take.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]{1,90}", to):
         raise UserError(f"publish: {to} is not a hub repository; write --to ORG/NAME.")
+    if pairs == "only":
+        return _send([_pairs(run, to)], dry_run, private)
     evidence = read_evidence(run)
     refused = [str(f.get("what")) for f in evidence.findings if f.get("level") == "disqualifies"]
     if refused:
@@ -72,6 +83,11 @@ def publish(
     parcels = [_model(evidence, arm, to, dataset)]
     if dataset:
         parcels.append(_pairs(run, dataset))
+    return _send(parcels, dry_run, private)
+
+
+def _send(parcels: list[Parcel], dry_run: bool, private: bool) -> list[Parcel]:
+    """Lists what there is, and pushes it unless it is a dry run."""
     for parcel in parcels:
         print(f"{parcel.kind} {parcel.repository}, from {parcel.folder}:")
         for name, size in parcel.files:
@@ -108,11 +124,17 @@ def _model(evidence: Evidence, arm: str, to: str, dataset: str | None) -> Parcel
 
 
 def _pairs(run: Path, dataset: str) -> Parcel:
-    """The pairs as they are, with the card that was written beside them."""
-    folder = _fresh(run / "publish" / "pairs")
-    _copy(run / "pairs", folder, ("README.md", "*.parquet"))
-    if not (folder / "README.md").is_file():
+    """The pairs as they are, with recipe, templates, and the card written beside them, where they come from added."""
+    card = run / "pairs" / "README.md"
+    if not card.is_file():
         raise RunFault(f"{run}: pairs/README.md is not there. Run `llmrec pairs` first.")
+    folder = _fresh(run / "publish" / "pairs")
+    _copy(run / "pairs", folder, ("*.parquet", "*.jinja", "chats.json"))
+    write_text(f"{card.read_text(encoding='utf-8').rstrip()}\n\n{provenance(run)}", folder / "README.md")
+    recipe = run / "recipe.yaml"
+    if recipe.is_file():
+        content = _without_folders(yaml.safe_load(recipe.read_text(encoding="utf-8")))
+        write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), folder / "recipe.yaml")
     return Parcel(dataset, "dataset", folder)
 
 

@@ -34,6 +34,7 @@ from llmrec.progress import leads, note
 FORMAT = 2  # of the stages' files: raise it when an old stage must not be taken for a new one
 RECORD = "stage.json"
 FINGERPRINT = ".fingerprint"  # of the stage that a partial folder is for
+SHARED = "parts"  # in a partial folder: what several processes write, and the stage itself takes away at its end
 PACKAGES = [
     "accelerate",
     "bitsandbytes",
@@ -145,6 +146,32 @@ class Run:
             note(f"{stage.name}: {record['seconds']:.1f} s, {record['peak_rss_gb']:.1f} GB at most")
         return True
 
+    def share(self, stage: Stage) -> Path | None:
+        """The stage's partial folder, for one of several processes that fill it; None where the stage is done.
+
+        Whoever comes first makes it, in one step, and puts what belongs to another fingerprint aside; nothing in it is
+        taken away from those who are writing there.
+        """
+        fingerprint = self.fingerprint(stage)
+        if self.record(stage.name).get("fingerprint") == fingerprint:
+            note(f"{stage.name}: done already")
+            return None
+        partial = self.folder / ".partial" / stage.name
+        aside = partial.with_name(f"{partial.name}.{platform.node()}.{os.getpid()}")
+        while (found := _text(partial / FINGERPRINT)) != fingerprint:
+            shutil.rmtree(aside, ignore_errors=True)
+            if found is not None or partial.exists():
+                os.rename(partial, aside)
+                if _text(aside / FINGERPRINT) == fingerprint:  # another process has just made it
+                    os.rename(aside, partial)
+                continue
+            aside.mkdir(parents=True)
+            (aside / FINGERPRINT).write_text(fingerprint)
+            with contextlib.suppress(OSError):
+                os.rename(aside, partial)
+        shutil.rmtree(aside, ignore_errors=True)
+        return partial
+
     def open(self, recipe_yaml: str, facts: Mapping[str, Any]) -> None:
         """Makes the folder and writes recipe.yaml and manifest.json. Raises RunFault where that cannot be."""
         if not leads():
@@ -215,9 +242,9 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _forget_half_written(folder: Path) -> None:
-    """Removes files under temporary names, `.<name>.<process>`: whoever wrote them is gone."""
+    """Removes files under temporary names, `.<name>.<process>`: whoever wrote them is gone. Not SHARED ones."""
     for path in folder.rglob(".*"):
-        if path.is_file() and path.name != FINGERPRINT:
+        if path.is_file() and path.name != FINGERPRINT and SHARED not in path.relative_to(folder).parts:
             path.unlink()
 
 

@@ -26,10 +26,11 @@ from llmrec import work
 from llmrec.errors import Disqualified
 from llmrec.inputs import known_by_content
 from llmrec.launch import expect_all_processes, refuse_launch
+from llmrec.pairs.parts import Shard
 from llmrec.progress import leads, note
 from llmrec.recipe.loader import Loaded, dump_recipe
 from llmrec.recipe.sections import Guard, Recipe
-from llmrec.run import Run, Stage
+from llmrec.run import SHARED, Run, Stage
 from llmrec.task import MINED, ArmRun, Task, Turn
 
 VERBS = ("prepare", "retrieve", "pretrain", "pairs", "train", "rank", "evaluate", "report")
@@ -64,6 +65,17 @@ def run_stage(verb: str, loaded: Loaded, *, runs: Path) -> None:
         _say_stage(verb, run, chosen)
     if verb in ("evaluate", "report"):
         _refuse_disqualified(run)
+
+
+def run_shard(shard: Shard, loaded: Loaded, *, runs: Path) -> None:
+    """One process' share of the pairs' parts; `run_stage` for `pairs` puts them together and makes what is missing."""
+    run, task = _open(loaded, runs)
+    for stage in plan(task):
+        folder = run.share(stage) if stage.verb == "pairs" else None
+        if folder is not None:
+            does: Any = stage.work
+            does(folder, shard=shard)
+            print(json.dumps({"shard": f"{shard.number}/{shard.of}", "folder": str(folder / SHARED)}))
 
 
 def plan(task: Task) -> list[Stage]:

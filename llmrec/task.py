@@ -142,14 +142,21 @@ class Task:
         return Larder.read(self.run.path("prepare"))
 
     def encoder(self, recipe: Recipe, larder: Larder) -> Any:
-        """Prompts and answers for a recipe's tokenizer."""
+        """Prompts and answers for a recipe's tokenizer, in the template that models are ranked with."""
+        return self.encoders(recipe, larder)[0]
+
+    def encoders(self, recipe: Recipe, larder: Larder) -> list[Any]:
+        """One for each of the recipe's templates."""
         from llmrec.language.load import load_tokenizer
         from llmrec.prompts.encoding import Encoder
         from llmrec.prompts.template import load_template
 
         stage = self._stage(recipe)
         tokenizer = load_tokenizer(recipe.model, here=self.here, built=self.run.path(stage) if stage else None)
-        template = load_template(recipe.prompt.template, here=self.here)
-        encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
-        encoder.expect_labels(recipe.candidates.count)  # before anything is trained that could not be ranked with
-        return encoder
+        templates = [load_template(name, here=self.here) for name in recipe.prompt.templates]
+        encoders = [
+            Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer) for template in templates
+        ]
+        for encoder in encoders:
+            encoder.expect_labels(recipe.candidates.count)  # before anything is trained that could not be ranked with
+        return encoders

@@ -18,10 +18,12 @@ from llmrec.data import larder as larders
 from llmrec.data.larder import Larder
 from llmrec.data.prepare import prepare as make_larder
 from llmrec.errors import DataFault, Disqualified
-from llmrec.files import write_json
+from llmrec.files import write_json, write_text
+from llmrec.pairs.parts import Shard
 from llmrec.ranking import read_ranking, read_table, write_parquet
 from llmrec.recipe.sections import Objective, Recipe
 from llmrec.rng import rng_for, seed_for
+from llmrec.run import SHARED
 from llmrec.task import ArmRun, Task, Turn
 
 
@@ -87,7 +89,7 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
 
     larder = task.larder()
     assert recipe.model.build is not None
-    template = load_template(recipe.prompt.template, here=task.here)
+    template = load_template(recipe.prompt.templates[0], here=task.here)
     texts = [f" {text}" for text in larder.texts]
     tokenizer = build_tokenizer(texts, recipe.model.build.vocab_size, extra=template.source)
     encoder = Encoder(tokenizer, template, larder.texts, recipe.prompt.budget, recipe.answer)
@@ -96,19 +98,21 @@ def pretrain(task: Task, recipe: Recipe, out: Path) -> None:
     fit(earlier, encoder, tokenizer, recipe.model.build, seed=seed, out=out)
 
 
-def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path) -> None:
-    """Preference pairs of both folds, their card, a sample and the template.
+def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path, shard: Shard | None = None) -> None:
+    """Preference pairs of both folds, their card, a sample and the template; of a shard among several, its parts.
 
     `one` is the arm that the pairs are for, where they draw on what it ranked in the round before.
     """
-    from llmrec.pairs.build import build_pairs
+    from llmrec.pairs.build import mixed_pairs
     from llmrec.pairs.card import recall, write_card
-    from llmrec.pairs.sample import sample_pair
+    from llmrec.pairs.export import CHATS
+    from llmrec.pairs.parts import forget, put_together, write_parts
+    from llmrec.pairs.sample import SHOWN, samples_text
 
     larder, recipe = task.larder(), task.recipe
-    encoder = task.encoder(recipe, larder)
+    encoders = task.encoders(recipe, larder)
     asked = _asked(task, turn)
-    _refuse_listed(turn, encoder)
+    _refuse_listed(turn, encoders)
     mined = read_ranking(task.run.path("retrieve") / "mined.parquet") if turn.sources.draws("retrieved") else None
     played = read_ranking(task.run.path(task.turns[turn.number - 2].rank(one)) / "played.parquet") if one else None
     k, seed, rankings = recipe.pairs.rejected, recipe.seed, {"retrieved": mined, "played": played}
@@ -117,15 +121,29 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path) -> None:
         "train": (asked, mixed),
         "valid": (larder.fold("valid"), Negatives(larder, k, {"uniform": 1.0}, seed=seed)),
     }
-    guards = {}
+    mine, parts = shard or Shard(), {}
     for fold, (queries, drawn) in folds.items():
-        negs = drawn(queries)
-        guards[fold] = {name: int(negs[name].sum()) for name in GUARDS}
-        table = build_pairs(queries, larder, encoder, negs, round=turn.number, seed=seed)
-        write_parquet(table, out / f"{fold}.parquet")
-        if fold == "train":
-            (out / "sample.txt").write_text(sample_pair(table, encoder))
-    (out / "template.jinja").write_text(encoder.template.source)
+
+        def make(part: pl.DataFrame, drawn: Negatives = drawn) -> pl.DataFrame:
+            negs = drawn(part)
+            made = mixed_pairs(part, larder, encoders, negs, round=turn.number, seed=seed)
+            return made.with_columns(negs.select(GUARDS))
+
+        parts[fold] = write_parts(queries, make, out / SHARED / fold, mine)
+    if mine.of > 1:
+        return
+    guards = dict.fromkeys(GUARDS, 0)
+    for fold, paths in parts.items():
+        put_together(paths, out / f"{fold}.parquet")
+        if fold == "train" and paths:
+            guards = pl.scan_parquet(paths).select(pl.col(GUARDS).sum()).collect().row(0, named=True)
+    forget(out / SHARED)
+    some = pl.read_parquet(out / "train.parquet", n_rows=SHOWN)
+    write_text(samples_text(some, of=len(asked), budget=recipe.prompt.budget), out / "sample.txt")
+    write_text(encoders[0].template.source, out / "template.jinja")
+    chats = {one.template.signature: one.chat.as_json() for one in encoders if one.chat is not None}
+    if chats:
+        write_json(chats, out / CHATS)
     miner: dict[str, dict[int, float]] = {}
     if mined is not None:
         held = read_ranking(task.run.path("retrieve") / "mined_valid.parquet")
@@ -143,7 +161,7 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path) -> None:
         citation=manifest.get("citation"),
         command="llmrec pairs recipe.yaml",
         shares=turn.sources.shares,
-        guards=guards["train"],
+        guards=guards,
         counts=larder.catalogue.select("item", "count"),
         left_out=json.loads((task.run.path("prepare") / "summary.json").read_text(encoding="utf-8"))["dropped"],
         played=own,
@@ -166,12 +184,13 @@ def _asked(task: Task, turn: Turn) -> pl.DataFrame:
     return mine
 
 
-def _refuse_listed(turn: Turn, encoder: Any) -> None:
+def _refuse_listed(turn: Turn, encoders: list[Any]) -> None:
     """Raises DataFault where a prompt would list items that were drawn around the target."""
     around = [name for name in turn.sources.named if turn.sources.draws(name) and SOURCES[name].reads_target]
-    if around and encoder.template.lists_candidates:
+    listing = [one.template.signature for one in encoders if one.template.lists_candidates]
+    if around and listing:
         raise DataFault(
-            f"pairs.from: {around[0]} draws around the target, and {encoder.template.signature} lists what was drawn: "
+            f"pairs.from: {around[0]} draws around the target, and {listing[0]} lists what was drawn: "
             "the list would give the target away. Take a template without candidates, or the source away."
         )
 

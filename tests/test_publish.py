@@ -50,10 +50,31 @@ def test_a_dry_run_lists_every_file_first(run: Path, capsys: pytest.CaptureFixtu
     assert "Nothing was pushed" in said
 
 
+def test_pairs_go_alone_with_where_they_come_from(run: Path, capsys: pytest.CaptureFixture[str]):
+    for path in sorted((run / "evaluate").iterdir()):
+        path.unlink()  # nothing was trained or judged
+    hashes = {"histories.parquet": "abc123", "catalogue.parquet": "def456"}
+    (run / "prepare" / "stage.json").write_text(json.dumps({"outputs": hashes}))
+    (run / "prepare" / "summary.json").write_text(json.dumps({"dropped": {"no item | at all": 1234}}))
+    (data,) = publish(run, "me/pairs", dry_run=True, pairs="only")
+    assert (data.kind, data.repository) == ("dataset", "me/pairs")
+    card = (data.folder / "README.md").read_text()
+    assert card.startswith("# Pairs\n")
+    assert "llmrec pairs recipe.yaml" in card
+    assert "| sha256 of prepare/histories.parquet | abc123 |" in card
+    assert "| no item \\| at all | 1,234 |" in card
+    assert "The run was not evaluated" in card
+    assert "cinema.csv" in (data.folder / "recipe.yaml").read_text()
+    assert "Nothing was pushed" in capsys.readouterr().out
+    (run / "pairs" / "README.md").unlink()
+    with pytest.raises(RunFault, match="pairs/README.md is not there"):
+        publish(run, "me/pairs", dry_run=True, pairs="only")
+
+
 def test_pairs_go_only_where_asked_for(run: Path):
     assert [p.kind for p in publish(run, "me/films", dry_run=True)] == ["model"]
     model, data = publish(run, "me/films", dry_run=True, pairs=True)
-    assert (data.repository, names(data)) == ("me/films-pairs", ["README.md", "train.parquet"])
+    assert (data.repository, names(data)) == ("me/films-pairs", ["README.md", "recipe.yaml", "train.parquet"])
     (entry, *_) = yaml.safe_load((model.folder / ".eval_results" / "llmrec.yaml").read_text())
     assert entry["dataset"] == {"id": "me/films-pairs", "task_id": "catalogue-ndcg@10"}
 

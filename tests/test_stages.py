@@ -340,9 +340,9 @@ class TestRounds:
         shares = From.model_validate({"uniform": 0.5, "text_similar": 0.5})
         lists = SimpleNamespace(template=SimpleNamespace(lists_candidates=True, signature="movies/choose@1"))
         with pytest.raises(DataFault, match="text_similar draws around the target, and movies/choose@1 lists"):
-            work._refuse_listed(Turn(0, 0, shares), lists)
+            work._refuse_listed(Turn(0, 0, shares), [lists])
         lists.template.lists_candidates = False
-        work._refuse_listed(Turn(0, 0, shares), lists)
+        work._refuse_listed(Turn(0, 0, shares), [lists])
 
     def test_too_many_rounds_for_the_positions_are_refused(self, tmp_path: Path) -> None:
         asked = task(tmp_path, rounds=[{}] * 3)

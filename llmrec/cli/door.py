@@ -38,7 +38,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "models": ("llmrec.cli.models", "What there is", "List language models, and fetch one."),
     "prompt": ("llmrec.cli.prompt", "Using it", "Show what the model will read for one user."),
     "recommend": ("llmrec.cli.recommend", "Using it", "Recommend items for a user, or after a history."),
-    "export": ("llmrec.cli.export", "Using it", "Write pairs in the forms that trl reads."),
+    "export": ("llmrec.cli.export", "Using it", "Write pairs in the forms that other trainers read."),
     "publish": ("llmrec.cli.publish", "Using it", "Push a run's adapter, with its card, to the hub."),
     "compare": ("llmrec.cli.compare", "Judging", "Compare anybody's rankings on the same queries."),
     "audit": ("llmrec.cli.audit", "Judging", "Look for leaks and unfair comparisons."),

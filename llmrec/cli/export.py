@@ -1,4 +1,4 @@
-"""`llmrec export PAIRS --format trl|conversational|sft PATH`: pairs for other trainers."""
+"""`llmrec export PAIRS --format FORM PATH`: pairs for other trainers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ class Form(StrEnum):
     trl = "trl"
     conversational = "conversational"
     sft = "sft"
+    text = "text"
+    listwise = "listwise"
+    messages = "messages"
+    axolotl = "axolotl"
+    llamafactory = "llamafactory"
 
 
 PAIRS = Annotated[
@@ -22,13 +27,21 @@ PAIRS = Annotated[
 ]
 OUT = Annotated[Path, typer.Argument(metavar="PATH", help="Ends in .parquet or .jsonl.", show_default=False)]
 FORM = Annotated[Form, typer.Option("--format", help="What to write.")]
+CHAT = Annotated[
+    str | None, typer.Option("--chat-template", metavar="MODEL", help="Put the text forms into this model's chat.")
+]
 
 
-def export(pairs: PAIRS, out: OUT, form: FORM = Form.trl) -> None:
-    """Write pairs in the forms that trl reads."""
+def export(pairs: PAIRS, out: OUT, form: FORM = Form.trl, chat_template: CHAT = None) -> None:
+    """Write pairs in the forms that TRL, axolotl, LLaMA-Factory and unsloth read."""
     from llmrec.pairs.export import export as write
 
-    rows = write(pairs, form.value, out)
+    chat = None
+    if chat_template is not None:
+        from llmrec.language.chat import chat_with
+
+        chat = chat_with(chat_template)
+    rows = write(pairs, form.value, out, chat=chat)
     typer.echo(f"{out}: {rows:,} rows")
 
 

@@ -69,7 +69,7 @@ class Larder:
         return replace(self, catalogue=self.catalogue.with_columns(texts))
 
     @cached_property
-    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
         """All items one user after another (int32), and where each user's begin (one more entry than users)."""
         lengths = self.histories[ITEMS].list.len().to_numpy().astype(np.int64)
         items = self.histories[ITEMS].explode(empty_as_null=False).to_numpy().astype(np.int32)
@@ -80,7 +80,7 @@ class Larder:
     def _clock(self) -> np.ndarray:
         """When each of all items came, in seconds (float64), nan where there are no times."""
         if self.histories[TIMES].null_count():
-            return np.full(len(self._flat[0]), np.nan)
+            return np.full(len(self.flat[0]), np.nan)
         return self.histories[TIMES].explode(empty_as_null=False).to_numpy().astype(np.float64) / self._a_second
 
     @cached_property
@@ -89,13 +89,13 @@ class Larder:
 
     def contexts(self, queries: pl.DataFrame) -> list[np.ndarray]:
         """The items before each query's position, oldest first, in the order of the rows. Reads user, position."""
-        items, starts = self._flat
+        items, starts = self.flat
         first = starts[queries[USER].to_numpy()]
         return [items[a:b] for a, b in zip(first, first + queries[POSITION].to_numpy(), strict=True)]
 
     def whole(self, user: int) -> tuple[np.ndarray, np.ndarray]:
         """All that a user (by code) did, oldest first: items, and when in seconds, nan where not known."""
-        items, starts = self._flat
+        items, starts = self.flat
         mine = slice(starts[user], starts[user + 1])
         return items[mine], self._clock[mine]
 
@@ -104,7 +104,7 @@ class Larder:
 
         Reads user, position, time.
         """
-        clock, starts = self._clock, self._flat[1]
+        clock, starts = self._clock, self.flat[1]
         first = starts[queries[USER].to_numpy()]
         asked = queries[TIME].cast(pl.Float64).fill_null(float("nan")).to_numpy() / self._a_second
         lasts = first + queries[POSITION].to_numpy()
@@ -118,7 +118,7 @@ class Larder:
 
     def training(self) -> list[np.ndarray]:
         """Each user's training prefix, by user code; empty where a user came after the moment."""
-        return self._prefixes(self._flat[0], self.histories[TRAIN].to_numpy())
+        return self._prefixes(self.flat[0], self.histories[TRAIN].to_numpy())
 
     def fold(self, name: str) -> pl.DataFrame:
         """The queries of a fold: `valid` or `test`."""
@@ -145,7 +145,7 @@ class Larder:
         return cls(**tables, **beside, targets=targets)
 
     def _prefixes(self, flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-        starts = self._flat[1]
+        starts = self.flat[1]
         return [flat[a : a + n] for a, n in zip(starts[:-1], lengths, strict=True)]
 
 
@@ -156,7 +156,7 @@ def training_queries(larder: Larder, per_user: int) -> pl.DataFrame:
     position only, and no test or validation query has it.
     """
     train = larder.histories[TRAIN].to_numpy().astype(np.int64)
-    items, starts = larder._flat
+    items, starts = larder.flat
     if larder.targets is None:
         owner, position = splits.spread(np.maximum(train - per_user, 1), train)
     else:
@@ -192,4 +192,4 @@ def before(larder: Larder, queries: pl.DataFrame) -> list[np.ndarray]:
     """
     first = larder.histories[TRAIN].to_numpy().astype(np.int64).copy()
     np.minimum.at(first, queries[USER].to_numpy(), queries[POSITION].to_numpy())
-    return larder._prefixes(larder._flat[0], first)
+    return larder._prefixes(larder.flat[0], first)

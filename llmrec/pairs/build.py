@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
-from llmrec.columns import ITEMS, QUERY, RANK, SCORE, SOURCE, TARGET, USER
+from llmrec.columns import ITEMS, POSITION, QUERY, RANK, RATINGS, SCORE, SOURCE, TARGET, TIMES, USER
 from llmrec.errors import DataFault
 from llmrec.progress import track
+from llmrec.prompts.bulk import listed
 from llmrec.prompts.encoding import BATCH, Encoder, Prompt
+from llmrec.prompts.items import ago, rated
 from llmrec.rng import rng_for
+from llmrec.streams import Streams
 
 if TYPE_CHECKING:
     from llmrec.data.larder import Larder
 
 VERIFIED = 16  # every how many-th pair is tokenized whole, beside the check of every answer behind a short prompt
+SAMPLED = 256  # the same of prompts from pieces, whose every line has been looked at
+TOGETHER = 1 << 14  # pairs put together at once: what they take stays in a processor's cache, or near it
 PAIRS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     QUERY: pl.Int64,
     USER: pl.Int32,
@@ -57,22 +64,31 @@ def build_pairs(
     """
     rows = queries.join(negs, on=QUERY, how="left", maintain_order="left")
     _check(rows)
-    contexts = larder.contexts(queries)
-    made: list[dict[str, object]] = []
-    for start in track(range(0, rows.height, BATCH), "pairs"):
-        some = rows.slice(start, BATCH).rows(named=True)
-        offers = None
-        if encoder.template.lists_candidates:
-            offers = [_slots([row[TARGET], *row[ITEMS]], row[QUERY], seed) for row in some]
-        prompts = encoder.prompts(contexts[start : start + BATCH], offers)
-        encoder.verify(
-            prompts[::VERIFIED], [row[TARGET] for row in some[::VERIFIED]], offers[::VERIFIED] if offers else None
-        )
-        for place, (row, prompt) in enumerate(zip(some, prompts, strict=True)):
-            offer = offers[place] if offers else None
-            titles = encoder.title_spans(prompt, contexts[start + place], offer)
-            made.append({**_pair(row, prompt, encoder, offer), "titles": titles, "round": round})
-    return pl.DataFrame(made, schema=PAIRS_SCHEMA)
+    make = _one_by_one if encoder.bulk is None else _together
+    made = [make(rows.slice(start, TOGETHER), larder, encoder, seed) for start in range(0, rows.height, TOGETHER)]
+    if not made:
+        return pl.DataFrame(schema=PAIRS_SCHEMA)
+    return pl.concat(made).with_columns(round=pl.lit(round)).cast(pl.Schema(PAIRS_SCHEMA)).select(*PAIRS_SCHEMA)
+
+
+def mixed_pairs(
+    queries: pl.DataFrame,
+    larder: Larder,
+    encoders: Sequence[Encoder],
+    negs: pl.DataFrame,
+    *,
+    round: int = 0,  # noqa: A002  the column's name
+    seed: int = 0,
+) -> pl.DataFrame:
+    """`build_pairs` with several templates: which one a query gets is drawn from (seed, query) alone."""
+    if len(encoders) == 1:
+        return build_pairs(queries, larder, encoders[0], negs, round=round, seed=seed)
+    which = Streams.of(seed, "template", keys=queries[QUERY].to_numpy()).integers(len(encoders))
+    some = [queries.filter(pl.Series(which == n)) for n in range(len(encoders))]
+    made = [
+        build_pairs(part, larder, one, negs, round=round, seed=seed) for part, one in zip(some, encoders, strict=True)
+    ]
+    return queries.select(QUERY).join(pl.concat(made), on=QUERY, how="left", maintain_order="left")
 
 
 def exploded(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -85,21 +101,94 @@ def exploded(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.explode(many).rename({"rejected_items": "rejected_item"})
 
 
+def _together(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -> pl.DataFrame:
+    """Pairs of one slice as columns, their prompts from pieces; a sample is made the careful way and compared."""
+    assert encoder.bulk is not None
+    items, starts = larder.flat
+    first = starts[rows[USER].to_numpy()]
+    prompts = encoder.bulk.prompts(items, first, first + rows[POSITION].to_numpy())
+    sample = rows.gather_every(SAMPLED)
+    chosen, lengths = rows[TARGET].to_numpy(), rows[ITEMS].list.len().to_numpy()
+    encoder.bulk.check(prompts, larder.contexts(sample), sample[TARGET].to_list(), range(0, rows.height, SAMPLED))
+    rejected = rows[ITEMS].explode(empty_as_null=False).to_numpy()
+    ends = np.cumsum(lengths.astype(np.int64))
+    longest = np.maximum(
+        encoder.bulk.answers(chosen), np.maximum.reduceat(encoder.bulk.answers(rejected), ends - lengths)
+    )
+    answers = encoder.bulk.texts
+    return rows.select(
+        QUERY,
+        USER,
+        pl.lit(encoder.template.signature).alias("template"),
+        prompts.text.alias("prompt"),
+        answers.gather(chosen).alias("chosen"),
+        listed(answers.gather(rejected), lengths).alias("rejected"),
+        pl.col(TARGET).alias("chosen_item"),
+        *_provenance(),
+        pl.Series("kept", prompts.kept),
+        prompts.titles.alias("titles"),
+        pl.Series("prompt_tokens", prompts.tokens),
+        pl.Series("longest", prompts.tokens + longest),
+    )
+
+
+def _one_by_one(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -> pl.DataFrame:
+    """The same, each prompt rendered and tokenized."""
+    contexts = larder.contexts(rows)
+    details = _details(rows, larder, encoder) if encoder.template.details else None
+    made: list[dict[str, object]] = []
+    for start in track(range(0, rows.height, BATCH), "pairs"):
+        some = rows.slice(start, BATCH).rows(named=True)
+        offers = None
+        if encoder.template.lists_candidates:
+            offers = [_slots([row[TARGET], *row[ITEMS]], row[QUERY], seed) for row in some]
+        told = details[start : start + BATCH] if details else None
+        prompts = encoder.prompts(contexts[start : start + BATCH], offers, told)
+        encoder.verify(
+            prompts[::VERIFIED], [row[TARGET] for row in some[::VERIFIED]], offers[::VERIFIED] if offers else None
+        )
+        for place, (row, prompt) in enumerate(zip(some, prompts, strict=True)):
+            offer = offers[place] if offers else None
+            titles = encoder.title_spans(prompt, contexts[start + place], offer, told[place] if told else None)
+            made.append({**_pair(row, prompt, encoder, offer), "titles": titles})
+    own = pl.DataFrame(made, schema={name: PAIRS_SCHEMA[name] for name in made[0]})
+    return rows.select(QUERY, USER, pl.col(TARGET).alias("chosen_item"), *_provenance()).hstack(own)
+
+
+def _details(rows: pl.DataFrame, larder: Larder, encoder: Encoder) -> list[list[dict[str, str]]]:
+    """What the template asks of each item of each context beside its text."""
+    asked, (_, starts) = encoder.template.details, larder.flat
+    histories, known = larder.histories, {}
+    if "rating" in asked:
+        if RATINGS not in histories.columns or histories[RATINGS].null_count():
+            raise DataFault(f"{encoder.template.where}: asks for item.rating, and the data have no ratings.")
+        flat = histories[RATINGS].explode(empty_as_null=False).to_list()
+        first = starts[rows[USER].to_numpy()]
+        spans = zip(first.tolist(), (first + rows[POSITION].to_numpy()).tolist(), strict=True)
+        known["rating"] = [[rated(one) for one in flat[a:b]] for a, b in spans]
+    if "ago" in asked:
+        if histories[TIMES].null_count():
+            raise DataFault(f"{encoder.template.where}: asks for item.ago, and the data have no times.")
+        known["ago"] = [[ago(one) for one in (at[-1] - at[:-1]).tolist()] for at in larder.moments(rows)]
+    return [
+        [dict(zip(known, words, strict=True)) for words in zip(*some, strict=True)]
+        for some in zip(*known.values(), strict=True)
+    ]
+
+
+def _provenance() -> list[pl.Expr]:
+    names = {ITEMS: "rejected_items", SOURCE: "rejected_from", RANK: "rejected_rank", SCORE: "rejected_score"}
+    return [pl.col(name).alias(new) for name, new in names.items()]
+
+
 def _pair(row: dict[str, Any], prompt: Prompt, encoder: Encoder, offer: list[int] | None) -> dict[str, object]:
     chosen, rejected = row[TARGET], row[ITEMS]
     longest = max(map(len, encoder.answers_ids([chosen, *rejected], offer)))
     return {
-        QUERY: row[QUERY],
-        USER: row[USER],
         "template": encoder.template.signature,
         "prompt": prompt.text,
         "chosen": encoder.answer(chosen, offer),
         "rejected": [encoder.answer(item, offer) for item in rejected],
-        "chosen_item": chosen,
-        "rejected_items": rejected,
-        "rejected_from": row[SOURCE],
-        "rejected_rank": row[RANK],
-        "rejected_score": row[SCORE],
         "kept": prompt.kept,
         "prompt_tokens": len(prompt.ids),
         "longest": len(prompt.ids) + longest,

@@ -13,6 +13,7 @@ import yaml
 
 from llmrec.columns import ITEM, QUERY, RANK, TARGET
 from llmrec.files import digest, write_text
+from llmrec.pairs.build import PAIRS_SCHEMA
 from llmrec.pairs.export import read_pairs
 from llmrec.pairs.histograms import popularity_rows, rank_rows
 
@@ -81,7 +82,8 @@ def write_card(
     `counts` has each item's training count (item, count), `left_out` counts the rows of interactions that were left
     out, by reason. Raises DataFault when a table is missing or is none of pairs.
     """
-    tables = {fold: read_pairs(out / f"{fold}.parquet") for fold in FOLDS}
+    counted = [name for name in PAIRS_SCHEMA if name not in ("prompt", "chosen", "rejected", "titles")]
+    tables = {fold: read_pairs(out / f"{fold}.parquet", counted) for fold in FOLDS}
     text = "\n".join(
         [
             "---",
@@ -156,7 +158,7 @@ def _counts(tables: Mapping[str, pl.DataFrame], tokenizer: str | None) -> list[s
     for fold, table in tables.items():
         if table.height:
             tokens, kept = table["prompt_tokens"].to_numpy(), table["kept"].to_numpy()
-            rejected = table["rejected"].list.len().to_numpy()
+            rejected = table["rejected_items"].list.len().to_numpy()
             numbers = [f"{np.median(tokens):.0f}", f"{table['longest'].to_numpy().max()}"]
             numbers += [f"{kept.mean():.1f}", f"{rejected.mean():.1f}"]
         else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from llmrec.errors import DataFault
 from llmrec.prompts.encoding import Codes, Encoder
 
+SHOWN = 10_000  # pairs that samples are looked for among
 RULE = "─" * 60
 
 
@@ -33,27 +35,73 @@ def sample_prompt(
     return "\n".join(lines)
 
 
-def sample_pair(pairs: pl.DataFrame, encoder: Encoder, row: int = 0) -> str:
-    """One row of a table of pairs: its prompt, chosen and rejected answers, each rejected one with where it came from.
+@dataclass(frozen=True)
+class Sample:
+    """A pair to be read, and why this one."""
 
-    Raises DataFault when the table has no such row. Read columns: those of `build_pairs`.
+    why: str
+    pair: dict[str, Any]
+
+
+def samples(pairs: pl.DataFrame) -> list[Sample]:
+    """A pair for each kind that there is: an easy one, with untouched items drawn alike for all, and one a source.
+
+    Of a source that ranks what it finds, the pair with the item that it ranked highest. Read columns: those of pairs.
     """
-    if not 0 <= row < pairs.height:
-        raise DataFault(f"pairs: there is no pair {row}; the table has {pairs.height}.")
-    pair = pairs.row(row, named=True)
-    sizes = f"{_tokens(pair['prompt_tokens'])} of {encoder.budget}, {pair['kept']} items"
+    found: list[Sample] = []
+    easy = pairs.filter(pl.col("rejected_from").list.eval(pl.element() == "uniform").list.all())
+    if easy.height:
+        found.append(Sample("easy: all drawn uniformly", easy.row(0, named=True)))
+    for source in sorted(pairs["rejected_from"].explode().drop_nulls().unique()):
+        new = ~pl.col("query").is_in([one.pair["query"] for one in found])
+        has = pairs.filter(new & pl.col("rejected_from").list.contains(pl.lit(source)))
+        if has.height and (source != "uniform" or not found):
+            best = min(has.select("rejected_from", "rejected_rank").with_row_index().rows(), key=_depth(source))
+            found.append(Sample(f"with one from {source}", has.row(best[0], named=True)))
+    if not found and pairs.height:
+        found.append(Sample("the first", pairs.row(0, named=True)))
+    return found
+
+
+def _depth(source: str) -> Callable[[tuple[int, list[str], list[int | None]]], float]:
+    """The rank that a source gave to the first item of its own among a pair's; last where it gives none."""
+
+    def depth(row: tuple[int, list[str], list[int | None]]) -> float:
+        ranks = [rank for name, rank in zip(row[1], row[2], strict=True) if name == source and rank is not None]
+        return min(ranks, default=float("inf"))
+
+    return depth
+
+
+def samples_text(pairs: pl.DataFrame, *, of: int, budget: int) -> str:
+    """Some pairs, as a person can read them; `of` how many there are in all."""
+    if not pairs.height:
+        return "There are no pairs.\n"
+    shown = [f"{one.why}\n{sample_pair(one.pair, budget)}" for one in samples(pairs)]
+    return "\n\n".join([*shown, f"These are {len(shown)} of {of:,} pairs."]) + "\n"
+
+
+def sample_pair(pair: dict[str, Any], budget: int) -> str:
+    """One row of a table of pairs: its prompt and answers, each rejected one with where it came from."""
+    sizes = f"{_tokens(pair['prompt_tokens'])} of {budget}, {pair['kept']} items"
     lines = [
-        f"pair {row} of {pairs.height:,}: user {pair['user']}, query {pair['query']}",
+        f"user {pair['user']}, query {pair['query']}",
         f"prompt, {pair['template']}: {sizes}",
         RULE,
         _shown(pair["prompt"]),
         RULE,
         f"chosen    {pair['chosen']!r}",
     ]
-    for place, text in enumerate(pair["rejected"]):
-        lines.append(f"rejected  {text!r}  {_source(pair, place)}")
-    lines.append(f"longest: prompt and answer take {_tokens(pair['longest'])}{_ending(encoder)}")
+    for text, words in zip(pair["rejected"], origins(pair), strict=True):
+        lines.append(f"rejected  {text!r}  [{words}]")
+    lines.append(f"longest: prompt and answer take {_tokens(pair['longest'])}")
     return "\n".join(lines)
+
+
+def origins(pair: dict[str, Any]) -> list[str]:
+    """Where each rejected answer came from: `retrieved, rank 3`."""
+    told = zip(pair["rejected_from"], pair["rejected_rank"], strict=True)
+    return [source if rank is None else f"{source}, rank {rank}" for source, rank in told]
 
 
 def _shown(text: str) -> str:
@@ -66,8 +114,3 @@ def _tokens(count: int) -> str:
 
 def _ending(encoder: Encoder) -> str:
     return " with the end token" if encoder.eos else ""
-
-
-def _source(pair: dict[str, Any], place: int) -> str:
-    rank = pair["rejected_rank"][place]
-    return f"[{pair['rejected_from'][place]}{'' if rank is None else f', rank {rank}'}]"

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
 
 from llmrec.errors import PromptFault
 from llmrec.prompts.budget import Search
+from llmrec.prompts.bulk import Bulk
+from llmrec.prompts.chat import Chat, chat_of
+from llmrec.prompts.frame import Frame
 from llmrec.prompts.items import Candidate, Item, clean, defused
 from llmrec.prompts.template import Template
 from llmrec.prompts.tokens import Tokenizer, after, ids_of, with_bos, with_eos
@@ -63,13 +67,19 @@ class Encoder:
         self.tokenizer, self.template, self.budget, self.style, self.eos = (
             tokenizer, template, budget, answer.style, answer.eos,
         )  # fmt: skip
-        self._items = [Item(text) for text in self.texts]
+        self.chat = chat_of(tokenizer, template.system) if template.chat else None
+        """What the model's chat template puts around a prompt; None where there is none, or the template is plain."""
+        if self.chat is None and template.system:
+            self.chat = Chat(f"{template.system}\n\n", "", "", template.system)
+        # As long as the real ones, for templates that ask for more than a text: what is measured with them is a guess.
+        some = {name: word for name, word in (("rating", "4"), ("ago", "3 days before")) if name in template.details}
+        self._items = [Item(text, **some) for text in self.texts]
         self._costs: dict[int, int] = {}
         self._answers: dict[int, list[int]] = {}
         # A short prompt that ends as every prompt does: answers are tokenized behind it, once an item.
         self._anchor = min(range(len(texts)), key=lambda code: (len(self.texts[code]), code))
         shown = [Candidate("A", self.texts[self._anchor])] if template.lists_candidates else None
-        self._frame = self._render_with([self._anchor], shown)
+        self.specimen = self._render_with([self._anchor], shown)
         self.labels = self._labels() if self.style == "letter" else ""
         if self.eos:
             with_eos(tokenizer, [])
@@ -81,27 +91,81 @@ class Encoder:
         """
         return self.prompts([context], None if candidates is None else [candidates])[0]
 
-    def prompts(self, contexts: Sequence[Codes], candidates: Sequence[Codes] | None = None) -> list[Prompt]:
-        """`prompt` for many contexts (and as many candidate lists) at once, which is much faster than one by one."""
+    def prompts(
+        self,
+        contexts: Sequence[Codes],
+        candidates: Sequence[Codes] | None = None,
+        details: Sequence[Sequence[Mapping[str, str]]] | None = None,
+    ) -> list[Prompt]:
+        """`prompt` for many contexts (and as many candidate lists) at once, which is much faster than one by one.
+
+        `details` are what a template asks of each item of each context beside its text. Raises PromptFault without.
+        """
+        if self.template.details and details is None and any(len(context) for context in contexts):
+            raise PromptFault(
+                f"{self.template.where}: this template asks for {' and '.join(self.template.details)} of each item, "
+                "which are known where pairs are made, and not here. Rank with a template of titles."
+            )
         made: list[Prompt] = []
         for start in range(0, len(contexts), BATCH):
             some = [list(map(int, context)) for context in contexts[start : start + BATCH]]
             offers: list[list[int] | None] = [None] * len(some)
             if candidates is not None:
                 offers = [list(map(int, offer)) for offer in candidates[start : start + BATCH]]
-            made += self._fit([*zip(some, offers, strict=True)])
+            items = [[self._items[code] for code in context] for context in some]
+            if details is not None and self.template.details:
+                items = [
+                    [Item(self.texts[code], **more) for code, more in zip(context, told, strict=True)]
+                    for context, told in zip(some, details[start : start + BATCH], strict=True)
+                ]
+            made += self._fit([*zip(some, offers, strict=True)], items)
         return made
 
-    def title_spans(self, prompt: Prompt, context: Codes, candidates: Codes | None = None) -> list[int]:
+    @cached_property
+    def bulk(self) -> Bulk | None:
+        """The same prompts from pieces, many at once; None where this template or tokenizer does not allow it."""
+        return Bulk.of(self)
+
+    @cached_property
+    def bare_size(self) -> int:
+        """Tokens of a prompt without history (of a template that lists no candidates)."""
+        return self._bases([None])[0]
+
+    @cached_property
+    def frame(self) -> Frame | None:
+        """The template's frame, with what a chat template puts around it."""
+        frame = self.template.frame
+        if frame is None or self.chat is None:
+            return frame
+        return replace(frame, head=self.chat.head + frame.head, tail=frame.tail + self.chat.tail)
+
+    @property
+    def shows_marks(self) -> bool:
+        """Whether a text has one of the marks in it that `title_spans` looks for."""
+        return any(OPEN in text or CLOSE in text for text in self.texts)
+
+    def expect_costs(self, costs: Mapping[int, int]) -> None:
+        """Takes what items add to a prompt from somebody who has measured it: first guesses, as ever."""
+        self._costs.update(costs)
+
+    def title_spans(
+        self,
+        prompt: Prompt,
+        context: Codes,
+        candidates: Codes | None = None,
+        details: Sequence[Mapping[str, str]] | None = None,
+    ) -> list[int]:
         """Where the titles of the history stand in a prompt: start and end of each, in characters, one after another.
 
         Empty where the template does not show titles as they are.
         """
-        items = [Item(f"{OPEN}{self.texts[item]}{CLOSE}") for item in map(int, context[len(context) - prompt.kept :])]
+        shown = [*map(int, context[len(context) - prompt.kept :])]
+        told = details[len(context) - prompt.kept :] if details and self.template.details else [{}] * len(shown)
+        items = [Item(f"{OPEN}{self.texts[item]}{CLOSE}", **more) for item, more in zip(shown, told, strict=True)]
         offer = None if candidates is None else list(map(int, candidates))
         spans: list[int] = []
         plain = ""
-        for part in re.split(f"([{OPEN}{CLOSE}])", self.template.render(items, self._shown(offer))):
+        for part in re.split(f"([{OPEN}{CLOSE}])", self._text(items, self._shown(offer))):
             if part in (OPEN, CLOSE):
                 spans.append(len(plain))
             else:
@@ -130,7 +194,7 @@ class Encoder:
             return [list(self._letter_ids[self.answer(item, candidates)]) for item in items]
         new = [item for item in dict.fromkeys(items) if item not in self._answers]
         if new:
-            found = after(self.tokenizer, self._frame, [self.answer(item) for item in new])
+            found = after(self.tokenizer, self.specimen, [self.answer(item) for item in new])
             self._answers.update(zip(new, map(self._ended, found), strict=True))
         return [list(self._answers[item]) for item in items]
 
@@ -155,7 +219,7 @@ class Encoder:
                     f"{self.template.signature}."
                 )
 
-    def _fit(self, asked: list[tuple[list[int], list[int] | None]]) -> list[Prompt]:
+    def _fit(self, asked: list[tuple[list[int], list[int] | None]], items: list[list[Item]]) -> list[Prompt]:
         """The longest prompts within the budget, by real token counts, all searched side by side."""
         self._learn_costs(item for context, _ in asked for item in context)
         searches = [
@@ -165,7 +229,7 @@ class Encoder:
         best: list[Prompt | None] = [None] * len(asked)
         pending = [*range(len(asked))]
         while pending:
-            texts = [self._render(asked[n][0], searches[n].tries, asked[n][1]) for n in pending]
+            texts = [self._render(items[n], searches[n].tries, asked[n][1]) for n in pending]
             for n, text, ids in zip(pending, texts, ids_of(self.tokenizer, texts), strict=True):
                 prompt = Prompt(text, with_bos(self.tokenizer, ids), kept=searches[n].tries)
                 if searches[n].measured(len(prompt.ids)):
@@ -179,14 +243,14 @@ class Encoder:
         return [prompt or self._too_long(*asked[n]) for n, prompt in enumerate(best)]
 
     def _too_long(self, context: list[int], candidates: list[int] | None) -> NoReturn:
-        size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [self._render(context, 0, candidates)])[0]))
+        size = len(with_bos(self.tokenizer, ids_of(self.tokenizer, [self._render([], 0, candidates)])[0]))
         raise PromptFault(
             f"a prompt takes {size} tokens with no history at all, and prompt.budget is {self.budget}: shorten the "
             "template, list fewer candidates, or raise prompt.budget."
         )
 
-    def _render(self, context: list[int], kept: int, candidates: list[int] | None) -> str:
-        return self._render_with(context[len(context) - kept :], self._shown(candidates))
+    def _render(self, items: list[Item], kept: int, candidates: list[int] | None) -> str:
+        return self._text(items[len(items) - kept :], self._shown(candidates))
 
     def _shown(self, candidates: list[int] | None) -> list[Candidate] | None:
         if not self.template.lists_candidates or candidates is None:
@@ -198,7 +262,11 @@ class Encoder:
         ]
 
     def _render_with(self, items: Sequence[int], shown: list[Candidate] | None) -> str:
-        return self.template.render([self._items[item] for item in items], shown)
+        return self._text([self._items[item] for item in items], shown)
+
+    def _text(self, items: Sequence[Item], shown: list[Candidate] | None) -> str:
+        said = self.template.render(items, shown)
+        return said if self.chat is None else f"{self.chat.head}{said}{self.chat.tail}"
 
     def _learn_costs(self, items: Iterable[int]) -> None:
         """What each item adds to a prompt, measured alone: a first guess, so that few prompts are tokenized twice."""
@@ -207,7 +275,7 @@ class Encoder:
             return
         shown = [Candidate("A", self.texts[self._anchor])] if self.template.lists_candidates else None
         texts = [self._render_with([item, self._anchor], shown) for item in new]
-        base, *found = map(len, ids_of(self.tokenizer, [self._frame, *texts]))
+        base, *found = map(len, ids_of(self.tokenizer, [self.specimen, *texts]))
         self._costs.update((item, size - base) for item, size in zip(new, found, strict=True))
 
     def _bases(self, offers: list[list[int] | None]) -> list[int]:
@@ -235,7 +303,7 @@ class Encoder:
 
     def _labels(self) -> str:
         """The letters that are one token each behind the prompt, all different."""
-        whole = ids_of(self.tokenizer, [self._frame, *(f"{self._frame} {letter}" for letter in LETTERS)])
+        whole = ids_of(self.tokenizer, [self.specimen, *(f"{self.specimen} {letter}" for letter in LETTERS)])
         head, found = whole[0], dict[str, int]()
         for letter, ids in zip(LETTERS, whole[1:], strict=True):
             if len(ids) == len(head) + 1 and ids[:-1] == head and ids[-1] not in found.values():

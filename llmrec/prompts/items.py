@@ -17,6 +17,10 @@ class Item:
 
     text: str
     """How the item reads, on one line."""
+    rating: str = ""
+    """What the user gave it, as a number: `4`, `3.5`."""
+    ago: str = ""
+    """How long before the question it was: `3 days before`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,31 @@ class Candidate:
     """The letter that stands for it, where there are letters enough; else empty."""
     text: str
     """How the item reads, on one line."""
+
+
+SECONDS = {"year": 365.25 * 86_400, "month": 30.44 * 86_400, "week": 7 * 86_400, "day": 86_400}
+
+
+def ago(seconds: float) -> str:
+    """A time that has passed, in words; empty where it is not known.
+
+    >>> ago(3 * 86_400), ago(15 * 86_400), ago(60), ago(float("nan"))
+    ('3 days before', '2 weeks before', 'the same day', '')
+    """
+    for unit, length in SECONDS.items():
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'} before"
+    return "the same day" if seconds == seconds else ""
+
+
+def rated(rating: float | None) -> str:
+    """A rating as people write it; empty where there is none.
+
+    >>> rated(4.0), rated(3.5), rated(None)
+    ('4', '3.5', '')
+    """
+    return "" if rating is None or rating != rating else f"{rating:g}"
 
 
 def clean(text: str) -> str:

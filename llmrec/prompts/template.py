@@ -5,15 +5,18 @@
     version: 1
     styles: [title]
     description: Titles one a line, then a question.
+    system: You know films.        # or left out, as is chat
+    chat: true
     ---
     {% for item in history %}
     - {{ item.text }}
     {% endfor %}
     Next:
 
-A template sees `history` (items, oldest first, each with `.text`) and `candidates` (each with `.label` and `.text`;
-only templates that name it list candidates). A block tag alone on its line leaves no line behind, and the file's last
-newline does not belong to the prompt.
+A template sees `history` (items, oldest first, each with `.text`, `.rating` and `.ago`) and `candidates` (each with
+`.label` and `.text`; only templates that name it list candidates). A block tag alone on its line leaves no line behind,
+and the file's last newline does not belong to the prompt. With `chat`, what it renders is what the user says, in the
+model's chat template where the model has one; `system` comes before it, as the system's words, or else as a paragraph.
 """
 
 from __future__ import annotations
@@ -28,15 +31,19 @@ from typing import Any
 import jinja2
 import jinja2.meta
 import yaml
+from jinja2.nodes import Getattr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec.errors import PromptFault
-from llmrec.prompts.items import Candidate, Item
+from llmrec.prompts.frame import Frame, frame_of
+from llmrec.prompts.items import Candidate, Item, clean
 from llmrec.resources import find
 
 FENCE = "---"
 STYLES = ("title", "letter")
 KEYS: dict[str, type] = {"name": str, "version": int, "styles": list, "description": str}
+MAY: dict[str, type] = {"chat": bool, "system": str}
+DETAILS = ("rating", "ago")  # fields of an item that differ each time somebody meets it
 VARIABLES = {"history", "candidates"}
 
 
@@ -66,6 +73,14 @@ class Template:
     """The file, for messages."""
     lists_candidates: bool
     """Whether the prompt shows the candidates."""
+    chat: bool
+    """Whether it is said to a model by way of its chat template."""
+    system: str | None
+    """What the system says before."""
+    details: tuple[str, ...]
+    """What it asks of an item beside its text: `rating`, `ago`."""
+    frame: Frame | None
+    """What stands around the titles, where the template is a list of them and nothing else."""
     compiled: jinja2.Template = field(repr=False, compare=False)
 
     @property
@@ -104,7 +119,8 @@ def parse_template(source: str, *, where: str = "template") -> Template:
     front, body = _front_matter(source, where)
     environment = Sandbox(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
-        names = jinja2.meta.find_undeclared_variables(environment.parse(body))
+        parsed = environment.parse(body)
+        names = jinja2.meta.find_undeclared_variables(parsed)
         code = environment.compile(body, filename=where)
     except jinja2.TemplateSyntaxError as fault:
         raise PromptFault(f"{where}:{fault.lineno}: {fault.message}") from None
@@ -125,6 +141,10 @@ def parse_template(source: str, *, where: str = "template") -> Template:
         source=source,
         where=where,
         lists_candidates=lists_candidates,
+        chat=front.get("chat", False),
+        system=clean(front["system"]) if front.get("system") else None,
+        details=tuple(name for name in DETAILS if any(node.attr == name for node in parsed.find_all(Getattr))),
+        frame=frame_of(parsed),
         compiled=environment.template_class.from_code(environment, code, dict(environment.globals)),
     )
 
@@ -148,10 +168,12 @@ def _front_matter(source: str, where: str) -> tuple[dict[str, Any], str]:
         raise PromptFault(f"{where}:2: front matter: expected `key: value` lines, found {type(front).__name__}.")
     for key, value in front.items():
         line = next((n for n, text in enumerate(lines[:end], 1) if text.startswith(f"{key}:")), 1)
-        if key not in KEYS:
-            raise PromptFault(f"{where}:{line}: front matter: unknown key `{key}`; known are {', '.join(KEYS)}.")
-        if not isinstance(value, KEYS[key]) or isinstance(value, bool):
-            raise PromptFault(f"{where}:{line}: front matter: {key} is {value!r}; expected {KEYS[key].__name__}.")
+        if key not in KEYS | MAY:
+            known = ", ".join(KEYS | MAY)
+            raise PromptFault(f"{where}:{line}: front matter: unknown key `{key}`; known are {known}.")
+        kind = (KEYS | MAY)[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise PromptFault(f"{where}:{line}: front matter: {key} is {value!r}; expected {kind.__name__}.")
         if key == "styles" and (not value or any(style not in STYLES for style in front["styles"])):
             raise PromptFault(f"{where}:{line}: front matter: styles is {value}; known are {', '.join(STYLES)}.")
     missing = [key for key in KEYS if key not in front]

@@ -24,6 +24,7 @@ from llmrec.report.limits import limits
 from llmrec.report.people import people
 from llmrec.report.plots import pictures
 from llmrec.report.results import results
+from llmrec.report.samples import write_samples
 from llmrec.report.words import flat, table_title
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ LEVELS = {"disqualifies": "Disqualifies", "warns": "Warns", "notes": "Notes"}
 
 
 def write_report(run: Path, larder: Larder | None, out: Path, *, name: str) -> Path:
-    """Writes index.html, report.md and figures/*.svg into `out`; returns the HTML page's path.
+    """Writes index.html, samples.html, report.md and figures/*.svg into `out`; returns the HTML page's path.
 
     Reads only the run folder; `larder` spares reading prepare/ again. Parts that the run does not have are left out.
     Raises RunFault where there are no metrics to report, or a file of the run cannot be read.
@@ -47,6 +48,8 @@ def write_report(run: Path, larder: Larder | None, out: Path, *, name: str) -> P
             stale.unlink()
     for picture in drawn.values():
         picture.write(out / "figures")
+    samples = write_samples(run, out, name=name)
+    facts["samples"] = samples.name if samples else ""
     write_text(_tidy(render("page.md.jinja", facts)), out / "report.md")
     return write_text(render("page.html.jinja", facts), out / "index.html")
 
@@ -84,6 +87,7 @@ def gathered(evidence: Evidence, larder: Larder | None, drawn: dict[str, Picture
             *((f"fingerprint of {stage}", print_[:16]) for stage, print_ in evidence.fingerprints.items()),
         ],
         "recipe": _text(evidence.run / "recipe.yaml"),
+        "samples": "",
         "script": script,
         # The page allows this one script, by its hash, and no other: a name that looks like a script stays a name.
         "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

@@ -115,7 +115,7 @@ class TestRecommend:
 
 
 def test_export_says_how_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def export(pairs: Path, form: str, out: Path) -> int:
+    def export(pairs: Path, form: str, out: Path, chat: Any = None) -> int:
         pl.DataFrame({"form": [form]}).write_parquet(out)
         return 1234
 

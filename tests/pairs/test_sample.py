@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
+import polars as pl
 
-from llmrec.errors import DataFault
 from llmrec.pairs.build import build_pairs
-from llmrec.pairs.sample import sample_pair, sample_prompt
+from llmrec.pairs.sample import sample_pair, sample_prompt, samples, samples_text
 from tests.pairs.test_build import QUERIES, SHOP, letter_encoder, lines_encoder, rejected
 
 
@@ -27,18 +26,28 @@ def test_a_letter_takes_one_token():
 
 
 def test_a_pair_is_shown_with_where_its_rejected_films_come_from():
-    encoder = lines_encoder()
-    pairs = build_pairs(QUERIES, SHOP, encoder, rejected())
-    text = sample_pair(pairs, encoder, 1)
-    row = pairs.row(1, named=True)
-    assert "pair 1 of 3: user 1, query 12" in text
+    row = build_pairs(QUERIES, SHOP, lines_encoder(), rejected()).row(1, named=True)
+    text = sample_pair(row, 64)
+    assert "user 1, query 12" in text
     assert f"chosen    {row['chosen']!r}" in text
     for answer, source in zip(row["rejected"], row["rejected_from"], strict=True):
         assert f"rejected  {answer!r}  [{source}]" in text
     assert f"take {row['longest']} tokens" in text
 
 
-def test_a_pair_that_is_not_there_is_said_so():
-    encoder = lines_encoder()
-    with pytest.raises(DataFault, match="there is no pair 9; the table has 3"):
-        sample_pair(build_pairs(QUERIES, SHOP, encoder, rejected()), encoder, 9)
+def test_there_is_an_easy_pair_and_one_of_every_source_with_its_best_find():
+    pairs = build_pairs(QUERIES, SHOP, lines_encoder(), rejected())
+    sources = pl.Series([["uniform"] * 3, ["uniform", "popular", "mined"], ["mined", "uniform", "popular"]])
+    ranks = pl.Series([[None] * 3, [None, None, 9], [2, None, None]], dtype=pl.List(pl.Int32))
+    pairs = pairs.with_columns(rejected_from=sources, rejected_rank=ranks)
+    found = {one.why: one.pair["query"] for one in samples(pairs)}
+    assert found == {"easy: all drawn uniformly": 11, "with one from mined": 13, "with one from popular": 12}
+    text = samples_text(pairs, of=3_000, budget=64)
+    assert "[mined, rank 2]" in text
+    assert text.endswith("These are 3 of 3,000 pairs.\n")
+
+
+def test_no_pairs_are_said_to_be_none():
+    none = build_pairs(QUERIES.clear(), SHOP, lines_encoder(), rejected().clear())
+    assert samples(none) == []
+    assert samples_text(none, of=0, budget=64) == "There are no pairs.\n"

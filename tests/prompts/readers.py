@@ -41,6 +41,15 @@ def pieces(titles: Sequence[str] = TITLES, vocab_size: int = 300) -> PreTrainedT
     )
 
 
+def words(titles: Sequence[str] = TITLES) -> PreTrainedTokenizerFast:
+    """As BERT has it: white space and punctuation are cut away, and words are put together from pieces."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]", "[SEP]"], show_progress=False)
+    tokenizer.train_from_iterator([*titles, *WORDS], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", eos_token="[SEP]")
+
+
 def tangled(text: str) -> PreTrainedTokenizerFast:
     """As no model should have it: tokens reach across spaces, so that what a text ends in depends on what follows."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))

@@ -59,7 +59,7 @@ def test_an_items_text_is_never_read_as_template():
     [
         ("one\n{% for item in history %}\n", "t.jinja:8: Unexpected end of template"),
         ("one\n{{ watched }}", "t.jinja:8: unknown variable `watched`; a template sees history and candidates"),
-        ("one\ntwo\n{{ history[0].rating }}", "t.jinja:9: .*no attribute 'rating'"),
+        ("one\ntwo\n{{ history[0].genre }}", "t.jinja:9: .*no attribute 'genre'"),
         ("{% include 'secrets' %}", "t.jinja:7: a template stands alone"),
         ("\n{{ history.__class__.__mro__ }}", "t.jinja:8: access to attribute '__class__' .* is unsafe"),
         ("{{ history[0].__init__ }}", "t.jinja:7: access to attribute '__init__' of 'Item' object is unsafe"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from llmrec.candidates.negatives.at_once import AtOnce, too_few
 from llmrec.candidates.negatives.guards import GUARDS, Guards, Marks
 from llmrec.candidates.negatives.pool import Found, Pool
 from llmrec.candidates.negatives.sources import SOURCES, Ask, uniform
@@ -72,6 +73,13 @@ class Negatives:
         Raises DataFault when a user has left too little. Read columns: query, user; where there are any, position, time
         and target.
         """
+        if queries.height and AtOnce.can(self.pool, self.guards, self.names):
+            drawn = AtOnce(self.pool, self.guards, self.fields, self.k, self.seed)(queries, self.names, self.quotas)
+            return drawn.cast(pl.Schema(NEGATIVES_SCHEMA)).select(*NEGATIVES_SCHEMA)
+        return self._one_by_one(queries)
+
+    def _one_by_one(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """The same for any sources and guards."""
         columns: dict[str, list[object]] = {name: [] for name in NEGATIVES_SCHEMA if name != QUERY}
         known = [name if name in queries.columns else pl.lit(None).alias(name) for name in (POSITION, TIME, TARGET)]
         for row in queries.select(QUERY, USER, *known).iter_rows():
@@ -109,10 +117,7 @@ class Negatives:
             spare = uniform(Ask(query, rng_for(self.seed, "negatives", "spare", query), self.pool))
             found += [("uniform", one) for one in self.guards.take(spare, self.k - len(found), marks)]
         if len(found) < self.k:
-            raise DataFault(
-                f"pairs: user {user} has left {free} items untouched (items that read alike count once), and "
-                f"pairs.rejected is {self.k}. Lower pairs.rejected, or keep more items (data.min_item)."
-            )
+            raise DataFault(too_few(user, free, self.k))
         return [found[place] for place in rng.permutation(self.k).tolist()], marks
 
 

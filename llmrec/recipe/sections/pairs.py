@@ -15,8 +15,15 @@ class Prompt(Settings):
 
     template: str = "movies/next-title"
     """A shipped template (`prompts/<domain>/<name>.jinja`) or a path."""
+    mix: list[str] = []
+    """More templates: each pair's is drawn from `template` and these. Models are ranked with `template`."""
     budget: Annotated[int, Field(ge=8)] = 512
     """Tokens a prompt may take; the oldest items are dropped first, and no title is cut."""
+
+    @property
+    def templates(self) -> list[str]:
+        """All of them, the first being what models are ranked with."""
+        return [self.template, *self.mix]
 
 
 class Answer(Settings):
