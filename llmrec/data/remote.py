@@ -20,7 +20,6 @@ from llmrec.progress import note, track
 
 ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 NEEDS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-FAULTS = (OSError, ValueError, RuntimeError)  # what backends raise for a wrong key or a host that is away
 CHUNK = 1 << 20
 SILENCE = 20.0  # seconds before a host counts as away
 
@@ -53,7 +52,7 @@ def store(address: str) -> tuple[Any, str]:
     except ImportError as fault:
         needs = NEEDS.get(scheme, "a package of fsspec's")
         raise DataFault(f"{address}: {scheme}:// needs {needs}: pip install {needs} ({fault}).") from None
-    except FAULTS as fault:
+    except Exception as fault:  # each backend has errors of its own: botocore's, google.auth's
         raise DataFault(f"{address}: cannot be reached ({fault}).") from None
     return system, str(path)
 
@@ -84,7 +83,9 @@ def local(address: str, *, cache: Path | None = None) -> Path:
             _fetch(system, file, root / "files" / _inside(names[file], address), sizes[file])
             known[names[file]] = states[file]
             write_json(known, root / "origin.json")
-    except FAULTS as fault:
+    except DataFault:
+        raise
+    except Exception as fault:  # as in `store`; and http.client's, which are no OSErrors
         raise DataFault(f"{address}: cannot be fetched ({str(fault) or type(fault).__name__}).") from None
     for gone in known.keys() - names.values():
         (root / "files" / _inside(gone, address)).unlink(missing_ok=True)
@@ -110,6 +111,8 @@ def _fetch(system: Any, file: str, into: Path, size: int) -> None:
         pieces = iter(lambda: come.read(CHUNK), b"")
         for piece in track(pieces, f"fetching {into.name}", total=-(-size // CHUNK) or None):
             go.write(piece)
+        if go.tell() < size:  # a connection that breaks off looks like the end of the file
+            raise OSError(f"{file} broke off after {go.tell():,} of {size:,} bytes")
 
 
 class _Web:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrec.data import sources
+from llmrec.data import remote, sources
 from llmrec.data.manifest import Manifest
 from llmrec.errors import DataFault
 
@@ -167,9 +167,34 @@ def test_a_damaged_archive_says_so(host: Host, get: Callable[..., sources.Stored
         get(manifest(fetch | host.file("a.zip", bytes(content))))
 
 
+def test_an_archive_whose_inside_is_spoilt_says_so(host: Host, get: Callable[..., sources.Stored]):
+    with zipfile.ZipFile(host.folder / "log.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.csv", LOG * 50)
+    content = bytearray((host.folder / "log.zip").read_bytes())
+    content[40:60] = b"\xff" * 20  # inside the member; the list of members is whole
+    with pytest.raises(DataFault, match="the archive is damaged"):
+        get(manifest(host.file("log.zip", bytes(content))))
+
+
 def test_an_archive_without_the_table_says_so(host: Host, get: Callable[..., sources.Stored]):
     with pytest.raises(DataFault, match=r"no log.csv in it"):
         get(manifest(host.zip("a.zip", other=b"x")))
+
+
+def test_a_download_that_breaks_off_is_not_taken_for_the_whole(
+    host: Host, get: Callable[..., sources.Stored], monkeypatch: pytest.MonkeyPatch
+):
+    tell = Quiet.send_header
+    monkeypatch.setattr(
+        Quiet,
+        "send_header",
+        lambda self, name, value: tell(self, name, str(int(value) + 5) if name == "Content-Length" else value),
+    )
+    with pytest.raises(DataFault, match=f"broke off after {len(LOG)} of {len(LOG) + 5} bytes"):
+        get(manifest(host.file("log.csv", LOG)))
+    with pytest.raises(DataFault, match=f"broke off after {len(LOG)} of {len(LOG) + 5} bytes"):
+        remote.local(f"{host.url}/log.csv", cache=host.folder)
+    assert not list(host.folder.glob("remote/*/files/*.csv"))
 
 
 def test_a_host_that_nobody_answers_at_is_named(get: Callable[..., sources.Stored]):
