@@ -208,6 +208,18 @@ def test_a_pattern_and_a_list_name_several_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "pattern", ["logs/when=*", "logs/*/*.csv", "logs/**/*.csv", "l?gs/when=1[0-2]/a.csv", "[my] logs/*.csv"]
+)
+def test_a_pattern_may_name_folders_whose_names_are_columns(tmp_path: Path, pattern: str):
+    for who, what, when in LOG.rows():
+        (tmp_path / "logs" / f"when={when}").mkdir(parents=True)
+        (tmp_path / "logs" / f"when={when}" / "a.csv").write_text(f"who,what\n{who},{what}\n", encoding="utf-8")
+    (tmp_path / "[my] logs").mkdir()
+    (tmp_path / "[my] logs" / "a.csv").write_text(csv_of(), encoding="utf-8")
+    assert triples(read(tmp_path / pattern)) == READ
+
+
+@pytest.mark.parametrize(
     ("files", "says"),
     [
         ({}, "is a folder; give a file"),
@@ -230,6 +242,8 @@ def test_a_folder_that_cannot_be_one_table_says_why(tmp_path: Path, files: dict[
     ("one", "other", "becomes"),
     [
         (pl.Int64, pl.Int32, pl.Int64),
+        (pl.UInt64, pl.UInt32, pl.UInt64),
+        (pl.Int64, pl.UInt64, pl.String),  # no other type holds all that both do
         (pl.Int64, pl.Float64, pl.Float64),
         (pl.Int64, pl.String, pl.String),
         (pl.Null, pl.Int64, pl.Int64),
