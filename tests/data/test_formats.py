@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import sqlite3
@@ -268,6 +269,21 @@ def test_types_that_nothing_unites_name_both_files(tmp_path: Path):
     pl.DataFrame({"who": "a", "what": "b", "when": [[1]]}).write_parquet(tmp_path / "1.parquet")
     with pytest.raises(DataFault, match=r"1.parquet: .*time is List\(Int64\), and in .*0.parquet it is Int64"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "sqlite"])
+def test_ids_that_are_bytes_and_no_text_stay_apart(tmp_path: Path, kind: str):
+    path = tmp_path / f"a.{kind}"
+    log = [(b"\xff\x01", b"Heat", None), (b"\xfe\x01", "Amélie".encode(), b"7")]
+    if kind == "parquet":
+        pl.DataFrame(log, schema=dict.fromkeys(COLUMNS.values(), pl.Binary), orient="row").write_parquet(path)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            file.execute('CREATE TABLE log (who, what, "when")')
+            file.executemany("INSERT INTO log VALUES (?, ?, ?)", log)
+            file.commit()
+    rows = read(path, query="SELECT * FROM log" if kind == "sqlite" else None)
+    assert triples(rows) == [("ff01", "Heat", None), ("fe01", "Amélie", "7")]
 
 
 def test_a_parquet_file_that_is_cut_says_so(tmp_path: Path):
