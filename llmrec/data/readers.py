@@ -108,6 +108,8 @@ def _check(part: Part, table: Table, columns: Mapping[str, str]) -> None:
     for ours, theirs in columns.items():
         if theirs not in found:
             raise DataFault(missing(part.path, ours, theirs, found))
+        if found.count(theirs) > 1:
+            raise DataFault(f"{part.path}: has {found.count(theirs)} columns {theirs!r}: give each a name of its own.")
 
 
 def _types(found: list[Part], table: Table, columns: Mapping[str, str]) -> pl.Schema:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -47,6 +48,20 @@ def packed(text: str, how: str) -> bytes:
 def test_anything_may_stand_between_columns(tmp_path: Path, separator: str):
     (tmp_path / "a.csv").write_text(csv_of(separator), encoding="utf-8")
     assert triples(read(tmp_path / "a.csv", separator=separator)) == READ
+
+
+def test_a_comma_in_a_quoted_name_stands_between_no_columns(tmp_path: Path):
+    (tmp_path / "a.csv").write_text('who;what;when;"seen, or not"\nann;Heat;10;yes\n', encoding="utf-8")
+    assert triples(read(tmp_path / "a.csv")) == READ[:1]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_name_that_two_columns_have_names_neither(tmp_path: Path, name: str):
+    (tmp_path / "a.csv").write_text("who,what,when,what,x,x\nann,Heat,10,Up,,\n", encoding="utf-8")
+    table = pa.Table.from_arrays([pa.array(["a"])] * 6, names=["who", "what", "when", "what", "x", "x"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataFault, match=rf"{name}: has 2 columns 'what'"):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "mac-roman", "utf-8-sig", "UTF8"])
