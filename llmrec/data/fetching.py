@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -70,10 +69,7 @@ def _download(fetch: Fetch, work: Path) -> Path:
     into = work / (fetch.url.rsplit("/", 1)[-1] or "download")
     note(f"fetching {fetch.url}")
     try:
-        request = urllib.request.Request(fetch.url, headers={"User-Agent": "llmrec"})
-        with urllib.request.urlopen(request, timeout=fetch.timeout) as answer, into.open("wb") as file:
-            if fetch.url.startswith("https://") and not answer.url.startswith("https://"):
-                raise DataFault(f"{fetch.url}: redirects to {answer.url}, which is not https.")
+        with remote.asked(fetch.url, timeout=fetch.timeout) as answer, into.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0)
             copied(answer, file, fetch.max_bytes, fetch.label, expected=size)
     except urllib.error.HTTPError as fault:

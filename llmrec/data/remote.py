@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,19 @@ class _Web:
             return answer.headers
 
     def _asked(self, address: str, method: str) -> Any:
-        request = urllib.request.Request(address, headers={"User-Agent": "llmrec"}, method=method)
-        answer = urllib.request.urlopen(request, timeout=SILENCE)
-        if address.startswith("https://") and not answer.url.startswith("https://"):
-            answer.close()
-            raise OSError(f"redirects to {answer.url}, which is not https")
-        return answer
+        return asked(address, timeout=SILENCE, method=method)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows from https to https only, at every step: who sits at a plain one could send us anywhere."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        if req.full_url.lower().startswith("https://") and not newurl.lower().startswith("https://"):
+            raise urllib.error.URLError(f"redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def asked(address: str, *, timeout: float, method: str = "GET") -> Any:
+    """What a web address answers, to be closed by the caller; URLError and other OSErrors where it does not."""
+    request = urllib.request.Request(address, headers={"User-Agent": "llmrec"}, method=method)
+    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
