@@ -301,6 +301,12 @@ def test_ids_that_are_bytes_and_no_text_stay_apart(tmp_path: Path, kind: str):
     assert triples(rows) == [("ff01", "Heat", None), ("fe01", "Amélie", "7")]
 
 
+def test_ids_that_are_lists_are_a_fault_that_says_so(tmp_path: Path):
+    pl.DataFrame({"who": ["a"], "what": [[1, 2]], "when": [1]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataFault, match=r"a.parquet: column 'what' \(for item\) is List\(Int64\); an id is one value"):
+        read(tmp_path / "a.parquet")
+
+
 def test_a_parquet_file_that_is_cut_says_so(tmp_path: Path):
     path = tmp_path / "a.parquet"
     pl.DataFrame({"who": "a", "what": "b", "when": range(100_000)}).write_parquet(path, compression="uncompressed")
