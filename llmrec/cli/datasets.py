@@ -23,7 +23,7 @@ AS_MANIFEST = Annotated[bool, typer.Option("--manifest", help="Print a manifest 
 PAGE = Annotated[Path | None, typer.Option("--page", help="Write a page with curves, .html or .svg.")]
 QUERY = Annotated[str | None, typer.Option(help="What to ask of a SQLite or DuckDB file: one SELECT.")]
 FORMAT = Annotated[str | None, typer.Option(help="Where the ending does not tell: csv, tsv, jsonl, python, ...")]
-SEPARATOR = Annotated[str | None, typer.Option(help="Between columns.")]
+SEPARATOR = Annotated[str | None, typer.Option(help="Between columns; a tab is \\t.")]
 ENCODING = Annotated[str, typer.Option(help="Of the text, as Python names it.")]
 NAMES = Annotated[str | None, typer.Option(help="Column names, with commas, for a file without a header.")]
 TIME_FORMAT = Annotated[str | None, typer.Option(help="Of dates that are not ISO's, as strftime writes it.")]
@@ -80,7 +80,10 @@ def profile(
     from llmrec.errors import DataFault
     from llmrec.recipe.sections import Reading
 
-    given = {"query": query, "format": format, "separator": separator, "time_format": time_format, "encoding": encoding}
+    if page is not None and page.suffix not in (".html", ".svg"):
+        raise DataFault(f"--page {page}: a page ends in .html or .svg.")
+    given = {"query": query, "format": format, "time_format": time_format, "encoding": encoding}
+    given["separator"] = separator and separator.replace("\\t", "\t")
     try:
         reading = Reading.model_validate({**given, "names": names.split(",") if names else []})
     except ValidationError as faults:

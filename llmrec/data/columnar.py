@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.data import salvage
-from llmrec.data.rows import LINE, Piece
+from llmrec.data.rows import LINE, Piece, of_bytes
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Format, Reading
 
@@ -55,7 +55,8 @@ def pieces(path: Path, kind: Format, table: Reading, columns: Mapping[str, str])
 def _frame(table: pa.Table, columns: Mapping[str, str]) -> pl.DataFrame:
     frame = pl.DataFrame(pl.from_arrow(table.select(list(dict.fromkeys(columns.values())))))
     frame = frame.select(**{ours: pl.col(theirs) for ours, theirs in columns.items()})
-    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+    raw = [pl.Series(c.name, map(of_bytes, c), dtype=pl.String) for c in frame if c.dtype == pl.Binary]
+    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)).with_columns(raw)
 
 
 class _Parquet:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import polars as pl
 
 from llmrec.data import salvage
-from llmrec.data.rows import LINE, Piece
+from llmrec.data.rows import LINE, Piece, of_bytes
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Format, Reading
 
@@ -63,7 +63,7 @@ def _text(value: Any) -> str | None:
     """Values of a column may be of several types in SQLite, so all of them are text here, as in a CSV."""
     if value is None or isinstance(value, str):
         return value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return of_bytes(value) if isinstance(value, bytes) else str(value)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from llmrec.errors import DataFault
 from llmrec.recipe.sections import Format, Reading
 
 SEPARATORS: dict[Format, str] = {"csv": ",", "tsv": "\t", "inter": "\t", "dat": "::"}
+QUOTED = re.compile(rb'"[^"]*"')
 UNIT = "\x1f"  # stands in for separators of several bytes, which polars' reader does not take
 
 
@@ -69,7 +71,7 @@ def _separator(content: bytes, kind: Format, table: Reading) -> str:
     if table.separator is not None:
         return table.separator
     if kind == "csv":  # spreadsheets in half of Europe write semicolons
-        first = content.split(b"\n", 1)[0]
+        first = QUOTED.sub(b"", content.split(b"\n", 1)[0])
         return "," if b"," in first else max(",;\t|", key=lambda s: first.count(s.encode()))
     return SEPARATORS[kind]
 

@@ -7,12 +7,12 @@ name, and never more bytes than the manifest allows.
 from __future__ import annotations
 
 import http.client
+import lzma
 import shutil
 import subprocess
 import sys
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -27,6 +27,7 @@ from llmrec.progress import note, track
 
 CHUNK = 1 << 20
 LARGE = 20 * CHUNK  # from here on progress is shown
+SPOILT = (zlib.error, lzma.LZMAError)  # what unpackers raise, and zipfile and tarfile pass on
 
 
 def fetched(fetch: Fetch, work: Path, here: Path) -> Path:
@@ -56,7 +57,9 @@ def _from_store(fetch: Fetch, work: Path) -> Path:
     try:
         with system.open(path, "rb") as come, into.open("wb") as file:
             copied(come, file, fetch.max_bytes, fetch.label, expected=int(system.size(path) or 0))
-    except remote.FAULTS as fault:
+    except DataFault:
+        raise
+    except Exception as fault:  # each backend has errors of its own
         raise DataFault(f"{fetch.url}: cannot be fetched ({fault}).") from None
     return into
 
@@ -66,10 +69,7 @@ def _download(fetch: Fetch, work: Path) -> Path:
     into = work / (fetch.url.rsplit("/", 1)[-1] or "download")
     note(f"fetching {fetch.url}")
     try:
-        request = urllib.request.Request(fetch.url, headers={"User-Agent": "llmrec"})
-        with urllib.request.urlopen(request, timeout=fetch.timeout) as answer, into.open("wb") as file:
-            if fetch.url.startswith("https://") and not answer.url.startswith("https://"):
-                raise DataFault(f"{fetch.url}: redirects to {answer.url}, which is not https.")
+        with remote.asked(fetch.url, timeout=fetch.timeout) as answer, into.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0)
             copied(answer, file, fetch.max_bytes, fetch.label, expected=size)
     except urllib.error.HTTPError as fault:
@@ -120,7 +120,7 @@ def take(table: Table, fetch: Fetch, arrived: Path, keep: Path) -> None:
                 raise DataFault(f"{fetch.label}: {table.file} unpacks to more than {fetch.max_bytes:,} bytes.")
             with archive.open(table.file) as member, into.open("wb") as file:
                 copied(member, file, fetch.max_bytes, f"{fetch.label}: {table.file}")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as fault:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, *SPOILT) as fault:
         raise DataFault(f"{fetch.label}: the archive is damaged ({fault}).") from None
 
 
@@ -135,12 +135,12 @@ def _take_from_tar(table: Table, fetch: Fetch, arrived: Path, into: Path) -> Non
                     with come, into.open("wb") as file:
                         copied(come, file, fetch.max_bytes, f"{fetch.label}: {table.file}", expected=member.size)
                     return
-    except (tarfile.TarError, EOFError, zlib.error) as fault:
+    except (tarfile.TarError, EOFError, *SPOILT) as fault:
         raise DataFault(f"{fetch.label}: the archive is damaged ({fault}).") from None
 
 
 def copied(come: IO[bytes], go: BinaryIO, limit: int, label: str, *, expected: int = 0) -> None:
-    """Copies in pieces, never more than `limit` bytes, whatever a header promised."""
+    """Copies in pieces, never more than `limit` bytes, whatever a header promised; DataFault where fewer come."""
     written = 0
     pieces: Iterable[bytes] = iter(lambda: come.read(CHUNK), b"")
     if expected > LARGE:
@@ -150,6 +150,8 @@ def copied(come: IO[bytes], go: BinaryIO, limit: int, label: str, *, expected: i
         if written > limit:
             raise DataFault(f"{label}: more than {limit:,} bytes; refused.")
         go.write(chunk)
+    if written < expected:  # a connection that breaks off looks like the end of the file
+        raise DataFault(f"{label}: broke off after {written:,} of {expected:,} bytes; not used.")
 
 
 def check_whole(fetch: Fetch, arrived: Path) -> None:

@@ -51,11 +51,12 @@ def parts(path: Path, table: Reading, files: Sequence[str] = ()) -> list[Part]:
     """
     if files:
         return [part for file in files for part in parts(path / Path(file).expanduser(), table)]
-    if any(sign in path.name for sign in "*?[") and not path.exists():
-        found = [Part(file, _keys(path.parent, file)) for file in sorted(path.parent.glob(path.name))]
+    if (root := _root(path)) != path:
+        found = sorted(root.glob(str(path.relative_to(root))))
         if not found:
             raise DataFault(f"{path}: no file is called like this.")
-        return [inner for part in found for inner in (parts(part.path, table) if part.path.is_dir() else [part])]
+        every = [part for inner in found for part in (parts(inner, table) if inner.is_dir() else [Part(inner)])]
+        return [Part(part.path, _keys(root, part.path)) for part in every]
     if not path.is_dir():
         return [Part(path)]
     if (path / "state.json").is_file():
@@ -64,6 +65,13 @@ def parts(path: Path, table: Reading, files: Sequence[str] = ()) -> list[Part]:
         splits = sorted(inner.name for inner in path.iterdir() if inner.is_dir())
         raise DataFault(f"{path}: holds several splits; name one of them: {', '.join(str(path / s) for s in splits)}.")
     return _of_folder(path, table)
+
+
+def _root(path: Path) -> Path:
+    """The folder in which a pattern begins, the path itself where it is none; `[` may also be in a folder's name."""
+    steps = [*reversed(path.parents), path]
+    signed = (step for step in steps if any(sign in step.name for sign in "*?[") and not step.exists())
+    return next((step.parent for step in signed), path)
 
 
 def _of_folder(path: Path, table: Reading) -> list[Part]:
@@ -128,7 +136,9 @@ def _united(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     if one == pl.Null:
         return other
     if one.is_integer() and other.is_integer():
-        return pl.Int64()
+        if pl.UInt64 not in (one, other):
+            return pl.Int64()
+        return pl.UInt64() if one.is_unsigned_integer() and other.is_unsigned_integer() else pl.String()
     if one.is_numeric() and other.is_numeric():
         return pl.Float64()
     if pl.String in (one, other) and not (one.is_nested() or other.is_nested()):

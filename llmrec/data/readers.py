@@ -15,7 +15,7 @@ from types import ModuleType
 
 import polars as pl
 
-from llmrec.columns import TIME
+from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import columnar, databases, delimited, jsonlines, salvage
 from llmrec.data.manifest import Table
 from llmrec.data.parts import Part, agreed, format_of, parts
@@ -60,6 +60,7 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
     found = parts(path, table, table.files)
     for part in found:
         _check(part, table, columns)
+        _check_ids(part, table, columns)
     types = _types(found, table, columns)
     before = height = 0
     worst = salvage.nothing_bad()
@@ -108,6 +109,20 @@ def _check(part: Part, table: Table, columns: Mapping[str, str]) -> None:
     for ours, theirs in columns.items():
         if theirs not in found:
             raise DataFault(missing(part.path, ours, theirs, found))
+        if found.count(theirs) > 1:
+            raise DataFault(f"{part.path}: has {found.count(theirs)} columns {theirs!r}: give each a name of its own.")
+
+
+def _check_ids(part: Part, table: Table, columns: Mapping[str, str]) -> None:
+    kind = format_of(part.path, table)
+    ids = {ours: columns[ours] for ours in (USER, ITEM) if columns.get(ours, "") not in {"", *part.keys}}
+    if FAMILIES[kind] is columnar:
+        for ours, found in columnar.types(part.path, kind, ids).items():
+            if found.is_nested():
+                raise DataFault(
+                    f"{part.path}: column {ids[ours]!r} (for {ours}) is {found}; an id is one value. Write one row "
+                    "for each of them."
+                )
 
 
 def _types(found: list[Part], table: Table, columns: Mapping[str, str]) -> pl.Schema:

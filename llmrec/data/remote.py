@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from llmrec.progress import note, track
 
 ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 NEEDS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-FAULTS = (OSError, ValueError, RuntimeError)  # what backends raise for a wrong key or a host that is away
 CHUNK = 1 << 20
 SILENCE = 20.0  # seconds before a host counts as away
 
@@ -53,7 +53,7 @@ def store(address: str) -> tuple[Any, str]:
     except ImportError as fault:
         needs = NEEDS.get(scheme, "a package of fsspec's")
         raise DataFault(f"{address}: {scheme}:// needs {needs}: pip install {needs} ({fault}).") from None
-    except FAULTS as fault:
+    except Exception as fault:  # each backend has errors of its own: botocore's, google.auth's
         raise DataFault(f"{address}: cannot be reached ({fault}).") from None
     return system, str(path)
 
@@ -84,7 +84,9 @@ def local(address: str, *, cache: Path | None = None) -> Path:
             _fetch(system, file, root / "files" / _inside(names[file], address), sizes[file])
             known[names[file]] = states[file]
             write_json(known, root / "origin.json")
-    except FAULTS as fault:
+    except DataFault:
+        raise
+    except Exception as fault:  # as in `store`; and http.client's, which are no OSErrors
         raise DataFault(f"{address}: cannot be fetched ({str(fault) or type(fault).__name__}).") from None
     for gone in known.keys() - names.values():
         (root / "files" / _inside(gone, address)).unlink(missing_ok=True)
@@ -110,6 +112,8 @@ def _fetch(system: Any, file: str, into: Path, size: int) -> None:
         pieces = iter(lambda: come.read(CHUNK), b"")
         for piece in track(pieces, f"fetching {into.name}", total=-(-size // CHUNK) or None):
             go.write(piece)
+        if go.tell() < size:  # a connection that breaks off looks like the end of the file
+            raise OSError(f"{file} broke off after {go.tell():,} of {size:,} bytes")
 
 
 class _Web:
@@ -136,9 +140,19 @@ class _Web:
             return answer.headers
 
     def _asked(self, address: str, method: str) -> Any:
-        request = urllib.request.Request(address, headers={"User-Agent": "llmrec"}, method=method)
-        answer = urllib.request.urlopen(request, timeout=SILENCE)
-        if address.startswith("https://") and not answer.url.startswith("https://"):
-            answer.close()
-            raise OSError(f"redirects to {answer.url}, which is not https")
-        return answer
+        return asked(address, timeout=SILENCE, method=method)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows from https to https only, at every step: who sits at a plain one could send us anywhere."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        if req.full_url.lower().startswith("https://") and not newurl.lower().startswith("https://"):
+            raise urllib.error.URLError(f"redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def asked(address: str, *, timeout: float, method: str = "GET") -> Any:
+    """What a web address answers, to be closed by the caller; URLError and other OSErrors where it does not."""
+    request = urllib.request.Request(address, headers={"User-Agent": "llmrec"}, method=method)
+    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)

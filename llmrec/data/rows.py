@@ -9,6 +9,20 @@ import polars as pl
 LINE = "line"
 
 
+def of_bytes(value: bytes | None) -> str | None:
+    """Text as it is, and what is no text (an id of 16 raw bytes) in hexadecimal, so that no two become one.
+
+    >>> of_bytes("Amélie".encode()), of_bytes(bytes([255, 16]))
+    ('Amélie', 'ff10')
+    """
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+
+
 @dataclass(frozen=True)
 class Rows:
     """What a file holds: `table` has `line` (from 1, headers count) and our columns; `bad` is what could not be read.

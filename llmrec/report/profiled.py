@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from llmrec.columns import ITEM, USER
 from llmrec.data.census import Census
 from llmrec.data.profile import Profile
 from llmrec.files import write_text
@@ -20,6 +21,8 @@ UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 def lines(found: Profile) -> list[str]:
     """What there is to say of the log, a line each; bars for histories, popularity and ratings."""
+    if found.census is None and {USER, ITEM} <= found.roles.keys():
+        return ["No row has both a user and an item, so there is nothing to count."]
     if found.census is None:
         return ["Users and items were not recognised, so there is nothing to count: name them under `columns`."]
     log = found.census

@@ -78,6 +78,20 @@ def test_profile_counts_writes_a_page_and_speaks_json(tmp_path: Path):
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 2
 
 
+def test_a_tab_can_be_typed(tmp_path: Path):
+    (tmp_path / "log.txt").write_text("user\titem\na\t1\n")
+    code, out, _ = typed("profile", str(tmp_path / "log.txt"), "--format", "csv", "--separator", r"\t")
+    assert code == 0
+    assert "columns: {user: user, item: item}" in out
+
+
+def test_a_page_of_another_kind_is_refused_before_the_file_is_read(tmp_path: Path):
+    code, out, err = typed("profile", str(write_csv(tmp_path)), "--page", str(tmp_path / "page.pdf"))
+    assert (code, out) == (2, "")
+    assert "a page ends in .html or .svg" in err
+    assert not (tmp_path / "page.pdf").exists()
+
+
 def test_profile_with_words_that_make_no_sense_is_one_message(tmp_path: Path):
     path = str(write_csv(tmp_path))
     for words, says in ((["--encoding", "klingon"], "klingon"), (["--format", "xlsx"], "--format: Input should be")):

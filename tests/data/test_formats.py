@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -46,6 +48,20 @@ def packed(text: str, how: str) -> bytes:
 def test_anything_may_stand_between_columns(tmp_path: Path, separator: str):
     (tmp_path / "a.csv").write_text(csv_of(separator), encoding="utf-8")
     assert triples(read(tmp_path / "a.csv", separator=separator)) == READ
+
+
+def test_a_comma_in_a_quoted_name_stands_between_no_columns(tmp_path: Path):
+    (tmp_path / "a.csv").write_text('who;what;when;"seen, or not"\nann;Heat;10;yes\n', encoding="utf-8")
+    assert triples(read(tmp_path / "a.csv")) == READ[:1]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_name_that_two_columns_have_names_neither(tmp_path: Path, name: str):
+    (tmp_path / "a.csv").write_text("who,what,when,what,x,x\nann,Heat,10,Up,,\n", encoding="utf-8")
+    table = pa.Table.from_arrays([pa.array(["a"])] * 6, names=["who", "what", "when", "what", "x", "x"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataFault, match=rf"{name}: has 2 columns 'what'"):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "mac-roman", "utf-8-sig", "UTF8"])
@@ -208,6 +224,18 @@ def test_a_pattern_and_a_list_name_several_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "pattern", ["logs/when=*", "logs/*/*.csv", "logs/**/*.csv", "l?gs/when=1[0-2]/a.csv", "[my] logs/*.csv"]
+)
+def test_a_pattern_may_name_folders_whose_names_are_columns(tmp_path: Path, pattern: str):
+    for who, what, when in LOG.rows():
+        (tmp_path / "logs" / f"when={when}").mkdir(parents=True)
+        (tmp_path / "logs" / f"when={when}" / "a.csv").write_text(f"who,what\n{who},{what}\n", encoding="utf-8")
+    (tmp_path / "[my] logs").mkdir()
+    (tmp_path / "[my] logs" / "a.csv").write_text(csv_of(), encoding="utf-8")
+    assert triples(read(tmp_path / pattern)) == READ
+
+
+@pytest.mark.parametrize(
     ("files", "says"),
     [
         ({}, "is a folder; give a file"),
@@ -230,6 +258,8 @@ def test_a_folder_that_cannot_be_one_table_says_why(tmp_path: Path, files: dict[
     ("one", "other", "becomes"),
     [
         (pl.Int64, pl.Int32, pl.Int64),
+        (pl.UInt64, pl.UInt32, pl.UInt64),
+        (pl.Int64, pl.UInt64, pl.String),  # no other type holds all that both do
         (pl.Int64, pl.Float64, pl.Float64),
         (pl.Int64, pl.String, pl.String),
         (pl.Null, pl.Int64, pl.Int64),
@@ -254,6 +284,27 @@ def test_types_that_nothing_unites_name_both_files(tmp_path: Path):
     pl.DataFrame({"who": "a", "what": "b", "when": [[1]]}).write_parquet(tmp_path / "1.parquet")
     with pytest.raises(DataFault, match=r"1.parquet: .*time is List\(Int64\), and in .*0.parquet it is Int64"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "sqlite"])
+def test_ids_that_are_bytes_and_no_text_stay_apart(tmp_path: Path, kind: str):
+    path = tmp_path / f"a.{kind}"
+    log = [(b"\xff\x01", b"Heat", None), (b"\xfe\x01", "Amélie".encode(), b"7")]
+    if kind == "parquet":
+        pl.DataFrame(log, schema=dict.fromkeys(COLUMNS.values(), pl.Binary), orient="row").write_parquet(path)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            file.execute('CREATE TABLE log (who, what, "when")')
+            file.executemany("INSERT INTO log VALUES (?, ?, ?)", log)
+            file.commit()
+    rows = read(path, query="SELECT * FROM log" if kind == "sqlite" else None)
+    assert triples(rows) == [("ff01", "Heat", None), ("fe01", "Amélie", "7")]
+
+
+def test_ids_that_are_lists_are_a_fault_that_says_so(tmp_path: Path):
+    pl.DataFrame({"who": ["a"], "what": [[1, 2]], "when": [1]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataFault, match=r"a.parquet: column 'what' \(for item\) is List\(Int64\); an id is one value"):
+        read(tmp_path / "a.parquet")
 
 
 def test_a_parquet_file_that_is_cut_says_so(tmp_path: Path):

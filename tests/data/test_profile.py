@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from xml.etree import ElementTree
 
+import polars as pl
 import pytest
 import yaml
 
@@ -171,3 +172,17 @@ def test_a_manifest_is_of_one_file(tmp_path: Path):
     log(tmp_path)
     with pytest.raises(DataFault, match="a manifest names single files"):
         profile(tmp_path).manifest()
+
+
+def test_columns_of_lists_and_of_spans_are_shown_and_are_no_ids(tmp_path: Path):
+    log = pl.DataFrame({"user": ["a", "b"], "item": [[1], [2]], "seen": pl.Series([1, 2]).cast(pl.Duration("us"))})
+    log.write_parquet(tmp_path / "log.parquet")
+    found = profile(tmp_path / "log.parquet")
+    assert found.roles == {"user": "user"}
+    assert [column.distinct for column in found.columns] == [2, 2, 2]
+    assert lines(found)[0].startswith("Users and items were not recognised")
+
+
+def test_a_log_of_empty_ids_is_not_said_to_have_no_columns_for_them(tmp_path: Path):
+    (tmp_path / "log.csv").write_text('user,item\n"",""\n,a\n')
+    assert lines(profile(tmp_path / "log.csv")) == ["No row has both a user and an item, so there is nothing to count."]

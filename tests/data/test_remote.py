@@ -81,6 +81,7 @@ def test_a_list_may_mix_addresses_and_files(shop: Any, tmp_path: Path):
         ("s3://bucket/a.csv", "s3:// needs s3fs: pip install s3fs"),
         ("gs://bucket/a.csv", "gs:// needs gcsfs: pip install gcsfs"),
         ("http://127.0.0.1:9/a.csv", "http://127.0.0.1:9/a.csv: cannot be fetched"),
+        ("http://127.0.0.1:9/my log.csv", "my log.csv: cannot be fetched"),
     ],
 )
 def test_an_address_that_cannot_be_read_says_why(shop: Any, address: str, says: str):
@@ -93,6 +94,18 @@ def test_an_address_that_cannot_be_read_says_why(shop: Any, address: str, says: 
             pytest.skip("the backend is installed here")
     with pytest.raises(DataFault, match=says):
         remote.local(address)
+
+
+def test_a_backends_own_errors_are_told_and_not_traced(shop: Any, monkeypatch: pytest.MonkeyPatch):
+    class NoCredentials(Exception):
+        """Of no kind that Python knows, as botocore's and google.auth's are."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoCredentials("unable to locate credentials")
+
+    monkeypatch.setattr(type(shop), "find", refuse)
+    with pytest.raises(DataFault, match="memory://logs/a.csv: cannot be fetched .unable to locate credentials"):
+        remote.local("memory://logs/a.csv")
 
 
 class Quiet(SimpleHTTPRequestHandler):

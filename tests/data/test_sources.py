@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrec.data import sources
+from llmrec.data import remote, sources
 from llmrec.data.manifest import Manifest
 from llmrec.errors import DataFault
 
@@ -167,9 +169,63 @@ def test_a_damaged_archive_says_so(host: Host, get: Callable[..., sources.Stored
         get(manifest(fetch | host.file("a.zip", bytes(content))))
 
 
+def test_an_archive_whose_inside_is_spoilt_says_so(host: Host, get: Callable[..., sources.Stored]):
+    with zipfile.ZipFile(host.folder / "log.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.csv", LOG * 50)
+    content = bytearray((host.folder / "log.zip").read_bytes())
+    content[40:60] = b"\xff" * 20  # inside the member; the list of members is whole
+    with pytest.raises(DataFault, match="the archive is damaged"):
+        get(manifest(host.file("log.zip", bytes(content))))
+
+
 def test_an_archive_without_the_table_says_so(host: Host, get: Callable[..., sources.Stored]):
     with pytest.raises(DataFault, match=r"no log.csv in it"):
         get(manifest(host.zip("a.zip", other=b"x")))
+
+
+def test_a_download_that_breaks_off_is_not_taken_for_the_whole(
+    host: Host, get: Callable[..., sources.Stored], monkeypatch: pytest.MonkeyPatch
+):
+    tell = Quiet.send_header
+    monkeypatch.setattr(
+        Quiet,
+        "send_header",
+        lambda self, name, value: tell(self, name, str(int(value) + 5) if name == "Content-Length" else value),
+    )
+    with pytest.raises(DataFault, match=f"broke off after {len(LOG)} of {len(LOG) + 5} bytes"):
+        get(manifest(host.file("log.csv", LOG)))
+    with pytest.raises(DataFault, match=f"broke off after {len(LOG)} of {len(LOG) + 5} bytes"):
+        remote.local(f"{host.url}/log.csv", cache=host.folder)
+    assert not list(host.folder.glob("remote/*/files/*.csv"))
+
+
+def test_no_step_from_https_leads_over_http(
+    host: Host, get: Callable[..., sources.Stored], monkeypatch: pytest.MonkeyPatch
+):
+    serve = Quiet.send_head
+
+    def send_head(self: Quiet) -> object:
+        secure = host.url.replace("http:", "https:")
+        goes = {"/a.csv": f"{host.url}/b.csv", "/b.csv": f"{secure}/log.csv"}.get(self.path)
+        if goes is None:
+            return serve(self)
+        self.send_response(302)
+        self.send_header("Location", goes)
+        self.end_headers()
+        return None
+
+    def https_open(self: urllib.request.HTTPSHandler, request: urllib.request.Request) -> object:
+        return self.do_open(http.client.HTTPConnection, request)  # as if this host had a certificate
+
+    monkeypatch.setattr(Quiet, "send_head", send_head)
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", https_open)
+    host.file("log.csv", LOG)
+    address = host.url.replace("http:", "https:")
+    assert remote.local(f"{address}/b.csv", cache=host.folder).read_bytes() == LOG
+    with pytest.raises(DataFault, match=r"redirects to http://.*/b.csv, which is not https"):
+        remote.local(f"{address}/a.csv", cache=host.folder)
+    with pytest.raises(DataFault, match=r"redirects to http://.*/b.csv, which is not https"):
+        get(manifest({"url": f"{address}/a.csv"}))
 
 
 def test_a_host_that_nobody_answers_at_is_named(get: Callable[..., sources.Stored]):
