@@ -72,8 +72,10 @@ class Encoder:
         if self.chat is None and template.system:
             self.chat = Chat(f"{template.system}\n\n", "", "", template.system)
         # As long as the real ones, for templates that ask for more than a text: what is measured with them is a guess.
-        some = {name: word for name, word in (("rating", "4"), ("ago", "3 days before")) if name in template.details}
-        self._items = [Item(text, **some) for text in self.texts]
+        self._some = {
+            name: word for name, word in (("rating", "4"), ("ago", "3 days before")) if name in template.details
+        }
+        self._items: dict[int, Item] = {}
         self._costs: dict[int, int] = {}
         self._answers: dict[int, list[int]] = {}
         # A short prompt that ends as every prompt does: answers are tokenized behind it, once an item.
@@ -112,7 +114,7 @@ class Encoder:
             offers: list[list[int] | None] = [None] * len(some)
             if candidates is not None:
                 offers = [list(map(int, offer)) for offer in candidates[start : start + BATCH]]
-            items = [[self._items[code] for code in context] for context in some]
+            items = [[self._item(code) for code in context] for context in some]
             if details is not None and self.template.details:
                 items = [
                     [Item(self.texts[code], **more) for code, more in zip(context, told, strict=True)]
@@ -261,8 +263,13 @@ class Encoder:
             for n, item in enumerate(candidates)
         ]
 
+    def _item(self, code: int) -> Item:
+        if code not in self._items:
+            self._items[code] = Item(self.texts[code], **self._some)
+        return self._items[code]
+
     def _render_with(self, items: Sequence[int], shown: list[Candidate] | None) -> str:
-        return self._text([self._items[item] for item in items], shown)
+        return self._text([self._item(item) for item in items], shown)
 
     def _text(self, items: Sequence[Item], shown: list[Candidate] | None) -> str:
         said = self.template.render(items, shown)

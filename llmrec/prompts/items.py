@@ -77,7 +77,8 @@ def defused(text: str, special: Iterable[str]) -> str:
     >>> defused("Love <s> Actually", ["<s>"])
     'Love < s> Actually'
     """
-    for token in sorted((t for t in special if t.strip()), key=len, reverse=True):
+    held = [token for token in special if token in text and token.strip()]  # nearly always none
+    for token in sorted(held, key=len, reverse=True):
         if token in text:
             text = re.sub(re.escape(token), " " if len(token) == 1 else f"{token[0]} {token[1:]}", text)
     return " ".join(text.split())
