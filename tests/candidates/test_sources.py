@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.candidates.negatives import GUARDS, SOURCES, Negatives, negatives
+from llmrec.candidates.negatives import GUARDS, SOURCES, Negatives, negatives, refuse_unmet
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault
 from llmrec.recipe.needs import READS_TARGET
-from llmrec.recipe.sections import From
+from llmrec.recipe.sections import From, Guard
 from tests.candidates.shop import asked, at_home, declining, shop
 from tests.candidates.test_negatives import mined
 
@@ -87,7 +87,7 @@ def test_recent_counts_no_interaction_that_is_held_back():
     assert items(given_by("recent", again([0, 1], 40, time=900), larder, 1)) == {5, 9}
 
 
-WORDS = ["Comedy|War", "War", "Comedy", "Drama", None, "War, Drama"]
+WORDS = ["Comedy|War", "War", "Comedy", "Drama", None, "War,Drama"]
 LISTS = [["Comedy", "War"], ["War"], ["Comedy"], ["Drama"], [], ["Drama", "War"]]
 
 
@@ -148,12 +148,12 @@ def test_lesser_behaviour_gives_what_was_viewed_and_never_bought():
 
 
 def test_an_item_of_ones_own_history_is_exempt_from_no_other_guard():
-    """Film 5 reads like the target, film 0 is the target met before."""
+    """Film 5 reads like the target, film 0 is the target met before, and rated low then."""
     films = [0, 5, 1, 0]
     larder = at_home(shop([films], films=["Heat", "a", "b", "c", "d", "Heat "]), ratings=[[1, 1, 1, 5]], train=[4])
     table = negatives(again(films, 30), larder, 1, {"rated_lower": 1}, seed=7)
     assert set(table["items"].explode(empty_as_null=False)) == {1}
-    assert table["touched"].sum() > 0
+    assert table["same_title"].sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,46 @@ def test_a_source_without_its_data_is_refused_with_a_way_out(source: str, fields
         given_by(source, larder.queries, larder, **fields)
 
 
-def test_a_source_that_reads_targets_is_not_asked_without_them():
+@pytest.mark.parametrize(
+    ("source", "given", "said"),
+    [
+        ("text_similar", ["query", "user"], "text_similar reads the queries' targets"),
+        ("rated_lower", ["query", "user", "target"], "rated_lower reads the queries' positions"),
+        ("recent", ["query", "user", "position"], "recent reads the queries' times"),
+    ],
+)
+def test_a_source_is_not_asked_without_what_it_reads_of_the_query(source: str, given: list[str], said: str):
+    larder = at_home(shop([[0, 1]], films=9), ratings=[[1, 5]])
+    with pytest.raises(DataFault, match=f"{said}, and query 0 has none"):
+        negatives(larder.queries.select(given), larder, 2, {source: 1}, seed=7)
+
+
+def test_in_batch_names_a_query_that_is_in_no_group_and_wants_groups_at_once():
+    larder = shop([[0, 1], [2, 3]], films=9)
+    with pytest.raises(DataFault, match="in_batch draws the targets of other queries, and none are given"):
+        Negatives(larder, 1, {"in_batch": 1}, seed=7)
+    drawn = Negatives(larder, 1, {"in_batch": 1}, seed=7, among=larder.queries[:1])
+    with pytest.raises(DataFault, match="in_batch knows no query 1"):
+        drawn(larder.queries)
+
+
+def test_what_was_once_rated_high_is_not_rated_lower():
+    """Film 0 was a 2 and later a 5, film 1 a 2 both times."""
+    films = [0, 1, 2, 0, 1]
+    larder = at_home(shop([films], films=30), ratings=[[2, 2, 5, 5, 2]], train=[5])
+    assert set(given_by("rated_lower", again(films, 20, 2), larder, 1)) == {(1, None, 2.0)}
+
+
+def test_what_the_data_lack_is_told_without_rankings_or_queries():
     larder = shop([[0, 1]], films=9)
-    with pytest.raises(DataFault, match="text_similar reads the queries' targets"):
-        negatives(larder.queries.select("query", "user"), larder, 2, {"text_similar": 1}, seed=7)
+    shares = [From.model_validate({"uniform": 1, "retrieved": 1, "self_play": 1, "in_batch": 1})]
+    refuse_unmet(larder, shares, Guard(after=3))
+    for source, said in (("rated_lower", "no ratings"), ("skipped", "no impressions")):
+        with pytest.raises(DataFault, match=said):
+            refuse_unmet(larder, [*shares, From.model_validate({source: 1})], Guard())
+    refuse_unmet(larder, [From.model_validate({"rated_lower": 0, "uniform": 1})], Guard())
+    with pytest.raises(DataFault, match="guard.after read the clock"):
+        refuse_unmet(at_home(larder, times=[None]), shares, Guard(after=3))  # type: ignore[list-item]
 
 
 @given(cut=st.integers(0, 30), k=st.integers(1, 6), seed=st.integers(0, 2**32))
