@@ -55,7 +55,7 @@ def _sources(
         yield (*key, "skipped"), "nothing says what was only shown; name it in data.behaviours.exposed"
     attribute, fields = _mapping(asked.get("same_attribute")).get("field"), _fields(data)
     if "same_attribute" in named and isinstance(attribute, str) and fields is not None and attribute not in fields:
-        known = f"has {', '.join(fields)}" if fields else "has no fields"
+        known = f"has {', '.join(map(str, fields))}" if fields else "has no fields"
         yield (
             (*key, "same_attribute", "field"),
             f"the catalogue {known}; found {attribute}. Name one of those, or one more in data.items.columns",
@@ -70,7 +70,7 @@ def _starts(values: dict[str, Any]) -> Iterator[tuple[Key, str]]:
     arms = _mapping(values.get("arms"))
     for name, arm in arms.items():
         start = _mapping(_mapping(arm).get("lora")).get("init_from")
-        if start in arms:
+        if isinstance(start, str) and start in arms:
             why = f"{start} was tuned on the positions that {name} plays itself on, and would rank their targets first"
             yield ("arms", name, "lora", "init_from"), f"{why}; leave it out, or take self_play away"
 

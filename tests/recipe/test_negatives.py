@@ -155,6 +155,32 @@ def test_what_a_source_reads_has_to_be_named(tmp_path: Path, data: str, source: 
     assert [said in line for line in found] == ([True] if said else []), found  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("ranks", "said"),
+    [("[1]", "found a list of 1; expected at least 2"), ("[1, 2, 3]", "found a list of 3; expected at most 2")],
+)
+def test_ranks_are_two(tmp_path: Path, ranks: str, said: str) -> None:
+    (line,) = told(write(tmp_path, f"pairs: {{from: {{retrieved: {{share: 1, ranks: {ranks}}}}}}}"))
+    assert line.startswith(f"pairs.from.retrieved.ranks: {said}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rounds: [{}, {from: {self_play: 1}}]\narms: {a: {lora: {init_from: [x]}}}",
+        "rounds: [{}, {from: {self_play: 1}}]\narms: {a: 3}",
+        "rounds: [3, {from: [self_play]}]",
+    ],
+)
+def test_what_is_no_mapping_or_text_is_a_fault_like_any_other(tmp_path: Path, text: str) -> None:
+    assert told(write(tmp_path, text))
+
+
+def test_a_column_that_is_called_a_number_is_named(tmp_path: Path) -> None:
+    path = over(tmp_path, "columns: {1: x}", "pairs: {from: {same_attribute: {share: 1, field: genre}}}")
+    assert any("the catalogue has 1, title; found genre" in line for line in told(path))
+
+
 def test_no_arm_plays_itself_that_starts_from_one_tuned_on_the_same_positions(tmp_path: Path) -> None:
     arms = "arms: {sft: {objective: {name: sft}}, orpo: {lora: {init_from: sft}}}\n"
     played = told(write(tmp_path, f"{arms}rounds: [{{}}, {{from: {{self_play: 1}}}}]"))
