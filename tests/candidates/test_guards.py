@@ -60,7 +60,7 @@ def test_no_two_rejected_are_near_duplicates_either_and_too_few_are_named():
     assert len(set(table["items"][0]) & {1, 2, 3}) == 1
     with pytest.raises(
         DataFault,
-        match="has left 4 items untouched .* and 2 of them are not near each other, .* raise pairs.guard.near_text",
+        match="has left 4 items untouched .*, 2 of which are not near each other, .* raise pairs.guard.near_text",
     ):
         negatives(larder.queries, larder, 3, {"uniform": 1}, guard=guard, seed=7)
 

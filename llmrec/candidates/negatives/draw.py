@@ -114,13 +114,17 @@ class Negatives:
             spare = uniform(Ask(query, rng_for(self.seed, "negatives", "spare", query), self.pool))
             found += [("uniform", one) for one in self.guards.take(spare, self.k - len(found), marks)]
         if len(found) < self.k:
-            near = "" if self.guards.near is None else f" and {len(found)} of them are not near each other"
-            raise DataFault(
-                f"pairs: user {user} has left {free} items untouched (items that read alike count once){near}, and "
-                f"pairs.rejected is {self.k}. Lower pairs.rejected, or keep more items (data.min_item)"
-                + (", or raise pairs.guard.near_text." if near else ".")
-            )
+            raise self._too_few(user, free, len(found))
         return [found[place] for place in rng.permutation(self.k).tolist()], marks
+
+    def _too_few(self, user: int, free: int, found: int) -> DataFault:
+        near = self.guards.near is not None
+        return DataFault(
+            f"pairs: user {user} has left {free} items untouched (items that read alike count once)"
+            + (f", {found} of which are not near each other" if near else "")
+            + f", and pairs.rejected is {self.k}. Lower pairs.rejected, or keep more items (data.min_item)"
+            + (", or raise pairs.guard.near_text." if near else ".")
+        )
 
 
 def negatives(
