@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from llmrec.candidates.negatives import GUARDS, SOURCES, Negatives
+from llmrec.candidates.negatives import GUARDS, SOURCES, Negatives, refuse_unmet
 from llmrec.candidates.rounds import dealt
 from llmrec.candidates.two_stage import completed, two_stage
 from llmrec.candidates.uniform import uniform
@@ -45,6 +45,8 @@ def retrieve(task: Task, out: Path) -> None:
     from llmrec.retriever.fit import Asked, fit
 
     larder, recipe = task.larder(), task.recipe
+    if any(one.recipe.objective for one in task.arms):
+        refuse_unmet(larder, recipe.drawn, recipe.pairs.guard)  # before hours go into what pairs could not use
     valid = larder.fold("valid")
     asked = larders.training_queries(larder, recipe.pairs.per_user)
     held = Asked(larder.contexts(valid), valid["target"].to_numpy(), larder.moments(valid))

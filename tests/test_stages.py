@@ -18,6 +18,7 @@ from llmrec.recipe.sections import From, Recipe
 from llmrec.run import Run, Stage
 from llmrec.stages import plan, run_all, run_stage
 from llmrec.task import Task, Turn
+from tests.candidates.shop import shop
 
 EVERYBODY = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
 
@@ -328,7 +329,7 @@ class TestRounds:
             "sft": {"objective": {"name": "sft"}},
             "dpo": {"objective": {"name": "dpo"}, "lora": {"init_from": "sft"}},
         }
-        stages = planned(tmp_path, arms=arms, rounds=THREE)
+        stages = planned(tmp_path, arms=arms, rounds=[THREE[0], THREE[0], THREE[1]])
         done: list[str] = []
         for name, stage in stages.items():
             assert set(stage.needs) <= set(done), name
@@ -343,6 +344,13 @@ class TestRounds:
             work._refuse_listed(Turn(0, 0, shares), [lists])
         lists.template.lists_candidates = False
         work._refuse_listed(Turn(0, 0, shares), [lists])
+
+    def test_what_the_data_lack_is_told_before_a_retriever_is_fitted(self, tmp_path: Path) -> None:
+        shares = {"pairs": {"from": {"uniform": 1}}, "rounds": [{}, {"from": {"uniform": 1, "rated_lower": 1}}]}
+        asked = task(tmp_path, **shares)
+        shop([[0, 1, 2, 3]], films=9).write(asked.run.path("prepare"))
+        with pytest.raises(DataFault, match=r"rated_lower has a share, and the histories have no ratings"):
+            work.retrieve(asked, tmp_path / "out")
 
     def test_too_many_rounds_for_the_positions_are_refused(self, tmp_path: Path) -> None:
         asked = task(tmp_path, rounds=[{}] * 3)

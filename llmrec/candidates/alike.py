@@ -48,7 +48,7 @@ class Alike:
         others = np.concatenate([self._texts[span] for span in spans])
         parts = np.concatenate([self._theirs[s] * w for s, w in zip(spans, self._weights[mine], strict=True)])
         found, place = np.unique(others, return_inverse=True)
-        cosines = np.bincount(place, parts)
+        cosines = np.bincount(place, parts).round(6)  # equal texts come to 1, not to 0.9999999999999998
         cosines[found == text] = -1
         order = np.lexsort((found, -cosines))[:-1]
         return found[order], cosines[order]

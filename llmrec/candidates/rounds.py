@@ -10,9 +10,9 @@ from llmrec.columns import POSITION, USER
 def dealt(queries: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
     """The queries dealt to rounds, each to one: a user's earliest positions to the first round, the latest to the last.
 
-    So an adapter that ranks the next round's queries was never tuned on their targets, nor on anything that came after
-    them. A user with fewer positions than rounds is in some of them, which the user's code decides. Rows keep their
-    order. Reads user, position.
+    So an adapter that ranks the next round's queries was never tuned on their targets, nor on anything that the same
+    user did after them. A user with fewer positions than rounds is in some of them, which the user's code decides. Rows
+    keep their order. Reads user, position.
 
     >>> queries = pl.DataFrame({"user": [0, 0, 0, 1], "position": [1, 2, 3, 1]})
     >>> [part.rows() for part in dealt(queries, 2)]

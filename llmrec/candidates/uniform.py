@@ -59,7 +59,10 @@ def uniform(queries: pl.DataFrame, larder: Larder, count: int, *, seed: int) -> 
 
 
 def _free(rng: np.random.Generator, touched: np.ndarray, count: int) -> list[int]:
-    """What `first_free` takes of `uniform_stream`, a chunk at a time."""
+    """The first `count` different items of `uniform_stream` that are not touched: `touched` is (n_items,) bool.
+
+    Only here is it known what the user has touched, the target included; the stream does not know. It must hold enough.
+    """
     found: dict[int, None] = {}
     size = 64
     while len(found) < count:
@@ -81,16 +84,3 @@ def uniform_stream(rng: np.random.Generator, n_items: int) -> Iterator[int]:
     while True:
         yield from rng.integers(n_items, size=size).tolist()
         size = min(2 * size, 1 << 16)
-
-
-def first_free(stream: Iterator[int], taken: np.ndarray, count: int) -> list[int]:
-    """The first `count` different items of the stream that are not taken: `taken` is (n_items,) bool.
-
-    Only here is it known what the user has touched, the target included; the stream does not know. It must hold enough.
-    """
-    found: dict[int, None] = {}
-    while len(found) < count:
-        item = next(stream)
-        if not taken[item]:
-            found.setdefault(item)
-    return list(found)

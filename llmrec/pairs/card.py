@@ -204,7 +204,7 @@ def _sources(train: pl.DataFrame, shares: Mapping[str, float], counts: pl.DataFr
 def _guards(counts: Mapping[str, int] | None) -> list[str]:
     if counts is None:
         return []
-    words = "Draws that were taken out, so that nobody is taught to reject what they like."
+    words = "Draws for `train` that were taken out, so that nobody is taught to reject what they like."
     rows = [[f"`{name}`", GUARDED[name], f"{count:,}"] for name, count in counts.items()]
     return ["## Guards", "", words, "", *_table(["guard", "what it takes out", "draws"], rows), ""]
 

@@ -194,6 +194,9 @@ def _words(fault: Any, key: Key, settings: type[BaseModel], field: FieldInfo | N
         return f"{found(value)}; expected {PATTERNS.get(name, PATTERNS['name'])}"
     if kind == "switch":
         return f"{found(context['switch'])}; expected a number{SWITCH}{meaning}"
+    if kind in ("too_short", "too_long"):
+        limit = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"found a list of {context['actual_length']}; expected {limit}{meaning}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         if value is None:
             return "is empty; leave it out to take its defaults" if key[0] not in ("data", "model") else "is empty"

@@ -57,7 +57,12 @@ def asked(rows: Sequence[tuple[int, int, Sequence[int], int]], fold: str = "test
 
 def at_home(larder: Larder, **columns: Sequence[Sequence[object]]) -> Larder:
     """The shop whose customers' lists have more beside them: ratings, behaviours, times (days as seconds), train."""
-    kinds = {"ratings": pl.List(pl.Float32), "behaviours": pl.List(pl.UInt8), "times": pl.List(pl.Int64)}
+    kinds = {
+        "items": pl.List(pl.Int32),
+        "ratings": pl.List(pl.Float32),
+        "behaviours": pl.List(pl.UInt8),
+        "times": pl.List(pl.Int64),
+    }
     more = [pl.Series(name, list(values), dtype=kinds.get(name, pl.Int32)) for name, values in columns.items()]
     return replace(larder, histories=larder.histories.with_columns(more))
 

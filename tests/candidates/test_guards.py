@@ -58,7 +58,10 @@ def test_no_two_rejected_are_near_duplicates_either_and_too_few_are_named():
     guard = Guard(near_text=0.9)
     table = negatives(larder.queries, larder, 2, {"uniform": 1}, guard=guard, seed=7)
     assert len(set(table["items"][0]) & {1, 2, 3}) == 1
-    with pytest.raises(DataFault, match="has left 4 items untouched"):
+    with pytest.raises(
+        DataFault,
+        match="has left 4 items untouched .*, 2 of which are not near each other, .* raise pairs.guard.near_text",
+    ):
         negatives(larder.queries, larder, 3, {"uniform": 1}, guard=guard, seed=7)
 
 
@@ -102,3 +105,29 @@ def test_what_reads_nearly_like_the_target_is_kept_from_sources_of_the_own_histo
         assert set(table["items"].explode(empty_as_null=False)) == expected
         assert table["touched"].sum() == 0
         assert (table["near_text"].sum() > 0) == (near is not None)
+
+
+def test_two_of_the_own_history_that_are_near_each_other_are_not_both_rejected():
+    titles = ["Up", "Mission Impossible", "Mission: Impossible!", *(f"Film {'abcdefgh'[n]}" for n in range(8))]
+    larder = at_home(shop([[1, 2, 0]], films=titles), ratings=[[1, 1, 5]], train=[3])
+    queries = asked([(n, 0, [1, 2, 0], 2) for n in range(20)], fold="train")
+    table = negatives(queries, larder, 2, {"rated_lower": 1}, guard=Guard(near_text=0.9), seed=7)
+    assert all(len({1, 2} & set(row)) == 1 for row in table["items"].to_list())
+
+
+def test_texts_of_the_same_trigrams_are_as_near_as_can_be():
+    titles = ["One Flew Over the Cuckoo's Nest", "One Flew Over the Cuckoo s Nest", "A Beautiful Mind",
+              "A beautiful mind.", "Alien", "Big fish", "Mission to Mars", "Story of us"]  # fmt: skip
+    alike = Alike(titles)
+    assert [alike.to(text)[1][0] for text in range(4)] == [1, 1, 1, 1]
+    larder = shop([[0, 4]], films=titles)
+    queries = asked([(n, 0, [0, 4], 1) for n in range(60)], fold="train")
+    strict = negatives(queries, larder, 1, {"uniform": 1}, guard=Guard(near_text=1), seed=7)
+    assert set(strict["items"].explode(empty_as_null=False)) == {2, 3, 5, 6, 7}
+
+
+def test_the_horizon_begins_at_the_query_s_place_where_its_time_is_not_said():
+    larder = at_home(shop([FILMS], films=7), times=[[DAY * day for day in (0, 1, 2, 3, 60)]])
+    queries = asked([(n, 0, FILMS, 1) for n in range(200)], fold="train")  # without times of their own
+    table = negatives(queries, larder, 1, {"uniform": 1}, guard=Guard(after=1.5), seed=7)
+    assert set(table["items"].explode(empty_as_null=False)) == {3, 4, 5, 6}

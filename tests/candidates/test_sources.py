@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.candidates.negatives import GUARDS, SOURCES, Negatives, negatives
+from llmrec.candidates.negatives import SOURCES, Negatives, negatives, refuse_unmet
 from llmrec.data.larder import Larder
 from llmrec.errors import DataFault
 from llmrec.recipe.needs import READS_TARGET
-from llmrec.recipe.sections import From
+from llmrec.recipe.sections import From, Guard
 from tests.candidates.shop import asked, at_home, declining, shop
 from tests.candidates.test_negatives import mined
 
@@ -87,7 +87,7 @@ def test_recent_counts_no_interaction_that_is_held_back():
     assert items(given_by("recent", again([0, 1], 40, time=900), larder, 1)) == {5, 9}
 
 
-WORDS = ["Comedy|War", "War", "Comedy", "Drama", None, "War, Drama"]
+WORDS = ["Comedy|War", "War", "Comedy", "Drama", None, "War,Drama"]
 LISTS = [["Comedy", "War"], ["War"], ["Comedy"], ["Drama"], [], ["Drama", "War"]]
 
 
@@ -148,12 +148,12 @@ def test_lesser_behaviour_gives_what_was_viewed_and_never_bought():
 
 
 def test_an_item_of_ones_own_history_is_exempt_from_no_other_guard():
-    """Film 5 reads like the target, film 0 is the target met before."""
+    """Film 5 reads like the target, film 0 is the target met before, and rated low then."""
     films = [0, 5, 1, 0]
     larder = at_home(shop([films], films=["Heat", "a", "b", "c", "d", "Heat "]), ratings=[[1, 1, 1, 5]], train=[4])
     table = negatives(again(films, 30), larder, 1, {"rated_lower": 1}, seed=7)
     assert set(table["items"].explode(empty_as_null=False)) == {1}
-    assert table["touched"].sum() > 0
+    assert table["same_title"].sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -175,27 +175,120 @@ def test_a_source_without_its_data_is_refused_with_a_way_out(source: str, fields
         given_by(source, larder.queries, larder, **fields)
 
 
-def test_a_source_that_reads_targets_is_not_asked_without_them():
+@pytest.mark.parametrize(
+    ("source", "given", "said"),
+    [
+        ("text_similar", ["query", "user"], "text_similar reads the queries' targets"),
+        ("rated_lower", ["query", "user", "target"], "rated_lower reads the queries' positions"),
+        ("recent", ["query", "user", "position"], "recent reads the queries' times"),
+    ],
+)
+def test_a_source_is_not_asked_without_what_it_reads_of_the_query(source: str, given: list[str], said: str):
+    larder = at_home(shop([[0, 1]], films=9), ratings=[[1, 5]])
+    with pytest.raises(DataFault, match=f"{said}, and query 0 has none"):
+        negatives(larder.queries.select(given), larder, 2, {source: 1}, seed=7)
+
+
+def test_in_batch_names_a_query_that_is_in_no_group_and_wants_groups_at_once():
+    larder = shop([[0, 1], [2, 3]], films=9)
+    with pytest.raises(DataFault, match="in_batch draws the targets of other queries, and none are given"):
+        Negatives(larder, 1, {"in_batch": 1}, seed=7)
+    drawn = Negatives(larder, 1, {"in_batch": 1}, seed=7, among=larder.queries[:1])
+    with pytest.raises(DataFault, match="in_batch knows no query 1"):
+        drawn(larder.queries)
+
+
+def test_what_was_once_rated_high_is_not_rated_lower():
+    """Film 0 was a 2 and later a 5, film 1 a 2 both times."""
+    films = [0, 1, 2, 0, 1]
+    larder = at_home(shop([films], films=30), ratings=[[2, 2, 5, 5, 2]], train=[5])
+    assert set(given_by("rated_lower", again(films, 20, 2), larder, 1)) == {(1, None, 2.0)}
+
+
+def test_what_the_data_lack_is_told_without_rankings_or_queries():
     larder = shop([[0, 1]], films=9)
-    with pytest.raises(DataFault, match="text_similar reads the queries' targets"):
-        negatives(larder.queries.select("query", "user"), larder, 2, {"text_similar": 1}, seed=7)
+    shares = [From.model_validate({"uniform": 1, "retrieved": 1, "self_play": 1, "in_batch": 1})]
+    refuse_unmet(larder, shares, Guard(after=3))
+    for source, said in (("rated_lower", "no ratings"), ("skipped", "no impressions")):
+        with pytest.raises(DataFault, match=said):
+            refuse_unmet(larder, [*shares, From.model_validate({source: 1})], Guard())
+    refuse_unmet(larder, [From.model_validate({"rated_lower": 0, "uniform": 1})], Guard())
+    with pytest.raises(DataFault, match="guard.after read the clock"):
+        refuse_unmet(at_home(larder, times=[None]), shares, Guard(after=3))  # type: ignore[list-item]
 
 
-@given(cut=st.integers(0, 30), k=st.integers(1, 6), seed=st.integers(0, 2**32))
-def test_any_slice_of_the_queries_gets_the_rows_that_the_whole_gets(cut: int, k: int, seed: int):
-    rng = np.random.default_rng(seed)
+def busy(rng: np.random.Generator) -> tuple[Larder, pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Ten customers with six films each, the last two held back, in a shop that has something for every source; 20
+    queries (two a customer, at films 2 and 3) and rankings of them."""
     lists = [rng.choice(40, size=6, replace=False).tolist() for _ in range(10)]
     larder = at_home(
         shop(lists, films=[f"Film {n // 3}{'abc'[n % 3]}" for n in range(60)]),
-        ratings=rng.integers(1, 6, (10, 6)).tolist(), times=[[DAY * n for n in range(6)]] * 10, train=[5] * 10,
+        ratings=rng.integers(1, 6, (10, 6)).tolist(), behaviours=rng.integers(0, 2, (10, 6)).tolist(),
+        times=[[DAY * n for n in range(6)]] * 10, train=[4] * 10,
     )  # fmt: skip
-    whole = asked([(n, n % 10, lists[n % 10], 1 + n % 4) for n in range(30)], fold="train").with_columns(time=4 * DAY)
-    shares = dict.fromkeys(["uniform", "popular", "recent", "text_similar", "in_batch", "rated_lower"], 1.0)
-    drawn = Negatives(larder, k, From.model_validate(shares), seed=seed, among=whole)
-    parts = [drawn(part) for part in (whole[:cut], whole[cut:]) if part.height]
-    table = pl.concat(parts)
-    assert table.equals(drawn(whole))
-    for row, target in zip(table["items"].to_list(), whole["target"].to_list(), strict=True):
+    larder.catalogue.insert_column(3, pl.Series("genre", [f"genre {n % 7}" for n in range(60)]))
+    passed = [(user, int(rng.integers(40, 60)), DAY * day, reason, 1.0)
+              for user in range(10) for day in range(4) for reason in ("skipped", "low_rated")]  # fmt: skip
+    queries = asked([(n, n % 10, lists[n % 10], 2 + n // 10) for n in range(20)], fold="train")
+    queries = queries.with_columns(time=pl.col("position").cast(pl.Int64) * DAY)
+    rankings = {name: mined(queries, rng.permutation(60)[:30].tolist()) for name in ("retrieved", "played")}
+    return declining(larder, passed), queries, rankings
+
+
+EVERY: dict[str, Any] = {**dict.fromkeys(SOURCES, 1.0), "same_attribute": {"share": 1, "field": "genre"}}
+EVERY |= {"in_batch": {"share": 1, "size": 8}}
+
+
+@given(k=st.integers(1, 14), seed=st.integers(0, 2**32), data=st.data())
+def test_any_parts_of_the_queries_in_any_order_get_the_rows_of_the_whole_from_every_source(
+    k: int, seed: int, data: st.DataObject
+):
+    larder, whole, rankings = busy(np.random.default_rng(seed))
+    order = data.draw(st.permutations(range(whole.height)))
+    cut = data.draw(st.integers(0, whole.height))
+    given = {**rankings, "among": whole, "guard": Guard(near_text=0.95), "seed": seed}
+    table = Negatives(larder, k, From.model_validate(EVERY), **given)(whole)
+    given["among"] = whole[order]
+    parts = [Negatives(larder, k, From.model_validate(EVERY), **given)(whole[some])
+             for some in (order[:cut], order[cut:])]  # fmt: skip
+    assert pl.concat(parts).sort("query").equals(table)
+    histories = larder.histories["items"].to_list()
+    for query, row, sources in table.select("query", "items", "source").iter_rows():
         assert len(set(row)) == k
+        target = whole["target"][query]
+        own = {item for item, source in zip(row, sources, strict=True) if SOURCES[source].own}
         assert target not in row
-    assert table.select(pl.col(*GUARDS).min()).min_horizontal().item() >= 0
+        assert own <= set(histories[query % 10][:4])
+        assert not (set(row) - own) & set(histories[query % 10])
+
+
+@given(seed=st.integers(0, 2**32), who=st.integers(0, 9))
+def test_what_is_held_back_of_others_moves_no_draw(seed: int, who: int):
+    """Another customer's last two films, their ratings, and what is declined from then on change nothing."""
+    rng = np.random.default_rng(seed)
+    larder, whole, rankings = busy(rng)
+    mine = whole.filter(user=who)
+    given = {**rankings, "among": whole, "seed": seed}
+    lists, stars, hows = (larder.histories[name].to_list() for name in ("items", "ratings", "behaviours"))
+    for user in range(10):
+        if user != who:
+            lists[user][4:], stars[user][4:], hows[user][4:] = [50, 51], [5, 5], [0, 0]
+    late = [
+        (user, 59, DAY * day, reason, 1.0)
+        for user in range(10)
+        for day in (4, 9)
+        for reason in ("skipped", "low_rated")
+    ]
+    other = at_home(larder, items=lists, ratings=stars, behaviours=hows)
+    other = declining(other, [*larder.declined.rows(), *late])
+    shares = From.model_validate(EVERY)
+    assert Negatives(other, 12, shares, **given)(mine).equals(Negatives(larder, 12, shares, **given)(mine))
+
+
+def test_of_twelve_equal_shares_each_source_gives_one_of_twelve():
+    larder, whole, rankings = busy(np.random.default_rng(1))
+    table = negatives(whole, larder, 12, From.model_validate(EVERY), seed=7, **rankings)
+    counts = Counter(table["source"].explode(empty_as_null=False))
+    assert set(counts) == set(SOURCES)
+    for name in ("popular", "recent", "retrieved", "self_play", "text_similar"):
+        assert counts[name] == whole.height, name

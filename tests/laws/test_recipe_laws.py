@@ -66,14 +66,15 @@ FROM = st.fixed_dictionaries(
     optional={
         "popular": RATES | st.fixed_dictionaries({"share": RATES}, optional={"exponent": st.floats(0, 10)}),
         "retrieved": st.fixed_dictionaries({"share": RATES, "ranks": RANKS}),
-        "same_attribute": st.fixed_dictionaries({"share": RATES, "field": WORDS}),
+        "same_attribute": st.fixed_dictionaries({"share": RATES, "field": st.just("genre")}),
     },
 )
 RECIPES = st.fixed_dictionaries(
     {
         "name": NAMES,
         "data": st.fixed_dictionaries(
-            {"path": WORDS}, optional={"columns": st.dictionaries(WORDS, WORDS, max_size=4), "text": WORDS}
+            {"path": WORDS, "columns": st.dictionaries(WORDS, WORDS, max_size=4).map({"genre": "g"}.__or__)},
+            optional={"text": WORDS},
         ),
         "model": st.one_of(st.just({"build": {}}), st.fixed_dictionaries({"name": WORDS})),
     },

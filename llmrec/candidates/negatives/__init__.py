@@ -6,9 +6,9 @@ guards     what is never rejected
 draw       k items a query, from the sources in their shares
 """
 
-from llmrec.candidates.negatives.draw import NEGATIVES_SCHEMA, Negatives, negatives
+from llmrec.candidates.negatives.draw import NEGATIVES_SCHEMA, Negatives, negatives, refuse_unmet
 from llmrec.candidates.negatives.guards import GUARDS
 from llmrec.candidates.negatives.pool import Found
 from llmrec.candidates.negatives.sources import SOURCES, Ask, Source
 
-__all__ = ["GUARDS", "NEGATIVES_SCHEMA", "SOURCES", "Ask", "Found", "Negatives", "Source", "negatives"]
+__all__ = ["GUARDS", "NEGATIVES_SCHEMA", "SOURCES", "Ask", "Found", "Negatives", "Source", "negatives", "refuse_unmet"]

@@ -110,11 +110,13 @@ class AtOnce:
             raise DataFault(too_few(users[short[0]], free[short[0]], self.k))
 
 
-def too_few(user: int, free: int, k: int) -> str:
-    """What to say of a user who has touched nearly everything."""
+def too_few(user: int, free: int, k: int, *, near: float | None = None, found: int = 0) -> str:
+    """What to say of a user who has touched nearly everything, or nearly all of what is not `near` something else."""
     return (
-        f"pairs: user {user} has left {free} items untouched (items that read alike count once), and pairs.rejected is "
-        f"{k}. Lower pairs.rejected, or keep more items (data.min_item)."
+        f"pairs: user {user} has left {free} items untouched (items that read alike count once)"
+        + ("" if near is None else f", {found} of which are not near each other")
+        + f", and pairs.rejected is {k}. Lower pairs.rejected, or keep more items (data.min_item)"
+        + ("." if near is None else ", or raise pairs.guard.near_text.")
     )
 
 

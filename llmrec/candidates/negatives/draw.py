@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,9 @@ NEGATIVES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     SCORE: pl.List(pl.Float32),
     **dict.fromkeys(GUARDS, pl.Int32),
 }
+
+OF_DATA = ("recent", "same_attribute", "skipped", "low_rated", "rated_lower", "lesser_behaviour")
+"""Sources that not all data have something for."""
 
 
 class Negatives:
@@ -103,11 +106,13 @@ class Negatives:
         counts = _counts(self.quotas, rng.random())
         marks = self.guards.marks(user, position, time, target)
         free = marks.free
+        said = {POSITION: position, TIME: time, TARGET: target}
         found: list[tuple[str, Found]] = []
         for name, count in zip(self.names, counts, strict=True):
             source, fields = SOURCES[name], getattr(self.fields, name)
-            if source.reads_target and target is None:
-                raise DataFault(f"pairs.from: {name} reads the queries' targets, and query {query} has none.")
+            for column in source.reads:
+                if said[column] is None:
+                    raise DataFault(f"pairs.from: {name} reads the queries' {column}s, and query {query} has none.")
             if count:
                 seen = target if source.reads_target else None
                 luck = rng_for(self.seed, "negatives", name, query)
@@ -117,7 +122,7 @@ class Negatives:
             spare = uniform(Ask(query, rng_for(self.seed, "negatives", "spare", query), self.pool))
             found += [("uniform", one) for one in self.guards.take(spare, self.k - len(found), marks)]
         if len(found) < self.k:
-            raise DataFault(too_few(user, free, self.k))
+            raise DataFault(too_few(user, free, self.k, near=self.guards.near, found=len(found)))
         return [found[place] for place in rng.permutation(self.k).tolist()], marks
 
 
@@ -137,6 +142,19 @@ def negatives(
     among = queries if among is None else among
     drawn = Negatives(larder, k, shares, seed=seed, retrieved=retrieved, played=played, among=among, guard=guard)
     return drawn(queries)
+
+
+def refuse_unmet(larder: Larder, drawn: Iterable[From], guard: Guard) -> None:
+    """Raises DataFault where the data lack what a source with a share, or the guard, reads of them.
+
+    Rankings and queries are no part of the data; `Negatives` asks for those.
+    """
+    pool = Pool(larder)
+    Guards(pool, guard)
+    for fields in drawn:
+        for name in OF_DATA:
+            if fields.draws(name):
+                SOURCES[name].ready(pool, getattr(fields, name))
 
 
 def _asked(shares: Mapping[str, float] | From) -> From:

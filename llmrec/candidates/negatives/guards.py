@@ -96,7 +96,7 @@ class Guards:
         marks.of[self.reads[item]] = BARRED
         if self.near is not None:
             like = self._like(item)
-            marks.of[like[marks.of[like] == FREE]] = NEAR
+            marks.of[like[marks.of[like] != BARRED]] = NEAR  # those of the own history too
 
     def _touched(self, user: int, position: int | None, time: int | None) -> np.ndarray:
         whole = self.pool.histories[user]
@@ -104,9 +104,10 @@ class Guards:
             return whole
         if position is None:
             raise DataFault("pairs.guard.after: the queries have no positions to tell before from after by.")
-        if self.after == 0 or time is None:
+        if self.after == 0:
             return whole[: position + 1]
-        later = self.pool.times[user][position:] <= time + self.after * self.pool.day
+        times = self.pool.times[user]
+        later = times[position:] <= (times[position] if time is None else time) + self.after * self.pool.day
         return np.append(whole[:position], whole[position:][later])
 
     def _like(self, item: int) -> np.ndarray:

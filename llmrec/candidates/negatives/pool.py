@@ -161,7 +161,7 @@ class Pool:
                 )
             column = table[field]
             if not isinstance(column.dtype, pl.List):
-                column = column.cast(pl.String).str.replace_all(", ", "|", literal=True).str.split("|")
+                column = column.cast(pl.String).str.replace_all(",", "|", literal=True).str.split("|")
             held = [
                 [text for one in values or () if one is not None and (text := str(one).strip())]
                 for values in column.to_list()
@@ -180,10 +180,10 @@ class Pool:
             self._near[item, upto] = [*zip(items, range(1, len(items) + 1), cosines, strict=True)]
         return self._near[item, upto]
 
-    def group(self, query: int, size: int) -> list[int]:
-        """The targets of the queries in this one's group, its own left out.
+    def groups(self, size: int) -> tuple[dict[int, int], np.ndarray]:
+        """All the queries in a drawn order, as the place of each and their targets; so many in a row are a group.
 
-        Groups come from all the queries in a drawn order: they do not depend on which part of them is drawn for.
+        They do not depend on which part of the queries is drawn for.
         """
         if size not in self._groups:
             if self._among is None or TARGET not in self._among.columns:
@@ -192,7 +192,13 @@ class Pool:
             order = rng_for(self.seed, "in_batch", size).permutation(asked.height)
             places = dict(zip(asked[QUERY].gather(order).to_list(), range(asked.height), strict=True))
             self._groups[size] = places, asked[TARGET].to_numpy()[order]
-        places, targets = self._groups[size]
+        return self._groups[size]
+
+    def group(self, query: int, size: int) -> list[int]:
+        """The targets of the queries in this one's group, its own left out."""
+        places, targets = self.groups(size)
+        if query not in places:
+            raise DataFault(f"pairs.from: in_batch knows no query {query}: `among` has to hold all that are drawn for.")
         place = places[query]
         first = place - place % size
         return [*targets[first:place].tolist(), *targets[place + 1 : first + size].tolist()]

@@ -18,6 +18,7 @@ import numpy as np
 
 from llmrec.candidates.negatives.pool import Found, Pool
 from llmrec.candidates.uniform import uniform_stream
+from llmrec.columns import POSITION, TARGET, TIME
 
 DRAWS = 4096  # after which a source with repeats has nothing new to say: the user has touched what it has
 
@@ -108,17 +109,16 @@ def self_play(ask: Ask) -> Iterator[Found]:
 
 
 def rated_lower(ask: Ask) -> Iterator[Found]:
-    """What the user rated lower than the target by a margin, in their training history, with the rating."""
-    assert ask.position is not None
+    """What the user rated lower than the target by a margin, every time, in their training history; with the rating."""
     ratings, items = ask.pool.ratings[ask.user], ask.pool.histories[ask.user]
-    mine = ratings[: ask.pool.trained[ask.user]]
-    lower = np.flatnonzero(mine <= ratings[ask.position] - ask.fields.margin)
-    yield from _in_random_order(ask, [(int(items[at]), None, float(mine[at])) for at in lower])
+    enough = ratings[ask.position] - ask.fields.margin
+    liked = set(items[ratings > enough].tolist())
+    rated = zip(items.tolist(), ratings[: ask.pool.trained[ask.user]].tolist(), strict=False)
+    yield from _in_random_order(ask, [(i, None, r) for i, r in rated if r <= enough and i not in liked])
 
 
 def lesser_behaviour(ask: Ask) -> Iterator[Found]:
     """What the user met in training and never took as far as the target, later ones included: viewed, never bought."""
-    assert ask.position is not None
     how, items = ask.pool.behaviours[ask.user], ask.pool.histories[ask.user]
     reached = set(items[how <= how[ask.position]].tolist())  # what the recipe names first is what is wanted most
     met = dict.fromkeys(items[: ask.pool.trained[ask.user]].tolist())
@@ -137,23 +137,30 @@ class Source:
     stream: Callable[[Ask], Iterator[Found]]
     ready: Callable[[Pool, Any], object] = lambda pool, fields: None
     """Makes what the stream reads, or raises DataFault where the data do not have it."""
-    reads_target: bool = False
-    """Whether what it gives depends on the target: for training only, and never where prompts list candidates."""
+    reads: tuple[str, ...] = ()
+    """Columns of the queries that it cannot do without."""
     own: bool = False
     """Whether it gives items of the user's own history: they are touched, and that is no reason to leave them out."""
+
+    @property
+    def reads_target(self) -> bool:
+        """Whether what it gives depends on the target: for training only, and never where prompts list candidates."""
+        return TARGET in self.reads
 
 
 SOURCES: dict[str, Source] = {
     "uniform": Source(uniform),
     "popular": Source(popular),
     "retrieved": Source(retrieved, lambda pool, fields: pool.listed("retrieved")),
-    "recent": Source(recent, lambda pool, fields: pool.fashion),
-    "same_attribute": Source(same_attribute, lambda pool, fields: pool.values(fields.field), reads_target=True),
-    "text_similar": Source(text_similar, lambda pool, fields: pool.alike, reads_target=True),
-    "in_batch": Source(in_batch),
+    "recent": Source(recent, lambda pool, fields: pool.fashion, reads=(TIME,)),
+    "same_attribute": Source(same_attribute, lambda pool, fields: pool.values(fields.field), reads=(TARGET,)),
+    "text_similar": Source(text_similar, lambda pool, fields: pool.alike, reads=(TARGET,)),
+    "in_batch": Source(in_batch, lambda pool, fields: pool.groups(fields.size)),
     "skipped": Source(skipped, lambda pool, fields: pool.declined("skipped")),
     "low_rated": Source(low_rated, lambda pool, fields: pool.declined("low_rated")),
     "self_play": Source(self_play, lambda pool, fields: pool.listed("self_play")),
-    "rated_lower": Source(rated_lower, lambda pool, fields: pool.ratings, reads_target=True, own=True),
-    "lesser_behaviour": Source(lesser_behaviour, lambda pool, fields: pool.behaviours, reads_target=True, own=True),
+    "rated_lower": Source(rated_lower, lambda pool, fields: pool.ratings, reads=(POSITION, TARGET), own=True),
+    "lesser_behaviour": Source(
+        lesser_behaviour, lambda pool, fields: pool.behaviours, reads=(POSITION, TARGET), own=True
+    ),
 }
