@@ -18,7 +18,7 @@ from llmrec.data.manifest import Table
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
 
-RESERVED = (LINE, USER, ITEM, TIME, "rating", "behaviour", TEXT, COUNT, KEY)
+RESERVED = (LINE, USER, ITEM, TIME, "rating", "behaviour", "shown", TEXT, COUNT, KEY)
 YEAR = r"^(.*?)\s*\((\d{4})\)(?:\s*\(V\))?\s*$"  # `Heat (1995)`; MovieLens marks films made for video with (V)
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from llmrec.columns import BEHAVIOURS, ITEM, ITEMS, RATINGS, TIME, TIMES, USER
 from llmrec.data import buckets
 from llmrec.data.histories import codes, in_order, stays
-from llmrec.data.interactions import BEHAVIOUR, LOW, RATING, Arrivals
+from llmrec.data.interactions import BEHAVIOUR, LISTED, RATING, ROW, WHY, Arrivals
 from llmrec.data.moments import KIND
 from llmrec.data.readers import LINE
 from llmrec.errors import DataFault
@@ -70,8 +70,9 @@ def settled(arrivals: Arrivals) -> Names:
             if KIND in table.columns:
                 table = arrivals.moments.settle(table)
                 wrong = table.filter(pl.col("fault").is_not_null())
-                if LOW in table.columns:  # what was rated low is in the account already
-                    wrong = wrong.filter(~pl.col(LOW))
+                if WHY in table.columns:  # what was rated low is in the account already, and a list goes with its row
+                    arrivals.listed["no time"] += wrong.filter(pl.col(WHY) == LISTED).height
+                    wrong = wrong.filter(pl.col(WHY) == ROW)
                 leave(arrivals, names, wrong, None)
                 table = table.filter(pl.col("fault").is_null()).drop("fault")
             if table.height:

@@ -166,3 +166,71 @@ def test_a_log_of_sessions_has_sessions_for_users(tmp_path: Path):
     log = "session_id,item,time\n" + "".join(f"s{n // 3},i{n % 3},{n}\n" for n in range(12))
     larder, _ = prepared(tmp_path, Split(method="last"), log, behaviours=None, columns={"user": "session_id"})
     assert sorted(larder.users["key"]) == ["s0", "s1", "s2", "s3"]
+
+
+FRONT_PAGE = pl.DataFrame(
+    {
+        "user": ["ann", "ann", "ann", "bob", "bob", "bob", "cat"],
+        "item": ["cup", "hat", "pen", "hat", "map", "cup", "cup"],
+        "time": [1, 2, 3, 4, 5, 6, 7],
+        "screen": [["cup", "map"], [], ["map", "hat", "elf", "map"], None, ["pen", "bag"], ["cup", "hat"], ["hat"]],
+    }
+)
+
+
+def as_text(separator: str) -> pl.DataFrame:
+    return FRONT_PAGE.with_columns(pl.col("screen").list.join(separator))
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "more"),
+    [
+        ("log.parquet", FRONT_PAGE, {}),
+        ("log.jsonl", FRONT_PAGE, {}),
+        ("log.csv", as_text(" "), {}),
+        ("log.csv", as_text("|"), {"shown_separator": "|"}),
+        ("log.parquet", as_text(" "), {"memory": 1e-9}),
+    ],
+)
+def test_what_stood_beside_the_chosen_one_is_declined(
+    tmp_path: Path, name: str, page: pl.DataFrame, more: dict[str, object]
+):
+    write = {"parquet": page.write_parquet, "jsonl": page.write_ndjson, "csv": page.write_csv}[name.split(".")[1]]
+    write(tmp_path / name)
+    asked = {"path": name, "text": "{key}", "min_user": 2, "columns": {"shown": "screen"}} | more
+    summary = prepare(Data.model_validate(asked), Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")
+    larder = Larder.read(tmp_path / "out")
+    keys = larder.users["key"]
+    found = [(keys[u], larder.texts[i], t, why, rating) for u, i, t, why, rating in larder.declined.iter_rows()]
+    assert sorted(found) == [  # of what was shown, ann took the hat, nobody the elf or the bag, and cat is left out
+        ("ann", "map", 1, "skipped", None),
+        ("ann", "map", 3, "skipped", None),
+        ("bob", "pen", 5, "skipped", None),
+    ]
+    assert summary.listed == {"its item is left out": 2, "its user is left out": 1, "the user took it": 2}
+    assert (summary.read, summary.interactions, sum(summary.dropped.values())) == (7, 6, 1)
+    assert "screen" not in larder.catalogue.columns
+    assert "shown" not in larder.catalogue.columns
+
+
+def test_a_row_of_low_rating_tells_what_was_shown_too_and_of_its_own_item_once(tmp_path: Path):
+    log = "user,item,rating,time,shown\nann,cup,5,1,\nann,hat,1,2,hat pen\nbob,hat,4,1,\nbob,pen,5,2,cup\n"
+    larder, _ = prepared(
+        tmp_path, Split(method="last"), log, behaviours=None, min_rating=3, min_user=1, columns={"shown": "shown"}
+    )
+    keys = larder.users["key"]
+    found = [(keys[u], larder.texts[i], why, rating) for u, i, _, why, rating in larder.declined.iter_rows()]
+    expected = [("ann", "hat", "low_rated", 1.0), ("ann", "pen", "skipped", None), ("bob", "cup", "skipped", None)]
+    assert sorted(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [(["[a b]", None], r"in square brackets that is no JSON list .* '\[a b\]'"), ([[["a"]], []], "has lists of List")],
+)
+def test_lists_that_are_none_are_refused(tmp_path: Path, column: list[object], says: str):
+    table = pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "shown": pl.Series(column)})
+    table.write_parquet(tmp_path / "log.parquet")
+    asked = Data(path="log.parquet", text="{key}", columns={"shown": "shown"})
+    with pytest.raises(DataFault, match=says):
+        prepare(asked, Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")

@@ -61,6 +61,7 @@ def a_shop(folder: Path) -> None:
                 "time": 1_600_000_000 + n // 9 * 1000,
                 "rating": str(n % 5 + 1) if n % 3 else "",
                 "behaviour": words[n % 5],
+                "beside": f"i{n % 37} i{n % 31}",
             }
             for n in range(2500)
         ),
@@ -74,6 +75,7 @@ WORLDS = [
     (Data(path="shop.csv", text="{key}", behaviours=SHOP), Split(target="last")),
     (Data(path="shop.csv", text="{key}", behaviours=SHOP, duplicates="last"), Split(method="last")),
     (Data(path="shop.csv", text="{key}", duplicates="keep", min_user=41), Split(target="all", quantile=0.7)),
+    (Data(path="shop.csv", text="{key}", columns={"shown": "beside"}, behaviours=SHOP), Split(method="last")),
     (Data(path="untimed.csv", text="{key}", min_item=12), Split(method="last")),
 ]
 
