@@ -21,7 +21,7 @@ from llmrec.data.buckets import Buckets
 from llmrec.data.catalogue import first_texts
 from llmrec.data.dropped import Dropped
 from llmrec.data.impressions import SHOWN, lists
-from llmrec.data.keys import NO_VALUE, Keys, key
+from llmrec.data.keys import NO_VALUE, Keys, as_text, key, plain
 from llmrec.data.moments import DATE, FRACTION, KIND, NUMBER, UNREAD, Moments, times
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
@@ -56,8 +56,8 @@ class Arrivals:
     def take(self, rows: Rows) -> None:
         """Takes a piece of the file: line, user, item, and what there is of time, rating, behaviour, shown, texts.
 
-        Raises DataFault where `min_rating` or `behaviours` is given and the column is not there, or where what was
-        shown does not read.
+        Raises DataFault where `min_rating` or `behaviours` is given and the column is not there, where
+        one holds lists, or where what was shown does not read.
         """
         given, data = rows.table, self.data
         lying = (rows.before, rows.file or self.file)
@@ -65,6 +65,7 @@ class Arrivals:
             self._files.append(lying)
         self.leave(rows.bad)
         self.read += given.height + rows.bad.height
+        plain(given, [name for name in GIVEN if name in given.columns], where=self.file)
         if data.min_rating is not None and RATING not in given.columns:
             raise DataFault(
                 f"{self.file}: data.min_rating is {data.min_rating}, but there is no rating column. Map it, or leave "
@@ -94,7 +95,9 @@ class Arrivals:
                 faults.append((pl.col(RATING).is_null(), "rating is no number"))
         if data.behaviours is not None:
             words = [*data.behaviours.names, *data.behaviours.exposed]
-            told = given[BEHAVIOUR].cast(pl.String, strict=False).str.strip_chars()
+            told = as_text(given[BEHAVIOUR]).str.strip_chars()
+            if given.schema[BEHAVIOUR].is_float():  # numbers that met a missing value in pandas
+                told = told.str.strip_suffix(".0")
             place = told.replace_strict(words, list(range(len(words))), default=None, return_dtype=pl.UInt8)
             table = table.with_columns(place.alias(BEHAVIOUR))
             faults.append((pl.col(BEHAVIOUR).is_null(), "a behaviour that data.behaviours does not name"))

@@ -6,6 +6,7 @@ be read and says of the rest which line, why, and what stood there.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -61,6 +62,7 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
     for part in found:
         _check(part, table, columns)
     types = _types(found, table, columns)
+    root = os.path.commonpath([part.path.parent.absolute() for part in found])  # a name may be in several folders
     before = height = 0
     worst = salvage.nothing_bad()
     for part in found:
@@ -72,7 +74,7 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
             bad = pl.concat([piece.bad.with_columns(pl.col(LINE) + before), undated])
             height, lines = height + told.height, lines + piece.lines
             worst = worst if worst.height else bad.head(1)
-            yield Rows(told, bad, part.path.name, before)
+            yield Rows(told, bad, os.path.relpath(part.path, root), before)
         before += lines
     if not height:
         first = f" First: line {worst[LINE][0]}: {worst['reason'][0]}." if worst.height else ""

@@ -18,7 +18,7 @@ from llmrec.columns import BEHAVIOURS, ITEM, ITEMS, RATINGS, TIME, TIMES, USER
 from llmrec.data import buckets
 from llmrec.data.histories import codes, in_order, stays
 from llmrec.data.interactions import BEHAVIOUR, LISTED, RATING, ROW, WHY, Arrivals
-from llmrec.data.moments import KIND
+from llmrec.data.moments import KIND, as_found
 from llmrec.data.readers import LINE
 from llmrec.errors import DataFault
 from llmrec.progress import note
@@ -68,17 +68,21 @@ def settled(arrivals: Arrivals) -> Names:
                 pl.Series(ITEM, names.item_places[table[ITEM].to_numpy()]),
             )
             if KIND in table.columns:
-                table = arrivals.moments.settle(table)
-                wrong = table.filter(pl.col("fault").is_not_null())
+                found, table = table, arrivals.moments.settle(table)
+                stray = table["fault"].is_not_null()
+                wrong = table.filter(stray).with_columns(as_found(found.filter(stray)).alias("raw"))
                 if WHY in table.columns:  # what was rated low is in the account already, and a list goes with its row
                     arrivals.listed["no time"] += wrong.filter(pl.col(WHY) == LISTED).height
                     wrong = wrong.filter(pl.col(WHY) == ROW)
                 leave(arrivals, names, wrong, None)
-                table = table.filter(pl.col("fault").is_null()).drop("fault")
+                table = table.filter(~stray).drop("fault")
             if table.height:
                 store.put(number, table)
     if not arrivals.rows.rows:
-        raise DataFault(f"{arrivals.file}: no interaction is left of {arrivals.read:,}: {arrivals.dropped.words()}.")
+        words = arrivals.dropped.words()
+        if shown := arrivals.read - sum(arrivals.dropped.counts().values()):
+            words = f"{shown:,} tell only what was shown; left out: {words}"
+        raise DataFault(f"{arrivals.file}: no interaction is left of {arrivals.read:,}: {words}.")
     return names
 
 
@@ -199,14 +203,12 @@ def check(
 
 
 def leave(arrivals: Arrivals, names: Names, rows: pl.DataFrame, reason: str | None) -> None:
-    """Enters rows that are left out, under their keys; those with a `fault` of their own with what they held."""
+    """Enters rows that are left out, under their keys; without a reason for all, each has a `fault` and its time."""
     for part in rows.iter_slices(ENTERED):
-        told = part.select(
-            LINE,
-            *([pl.col("fault").alias("reason")] if reason is None else []),
-            names.users[part[USER]].alias(USER),
-            names.items[part[ITEM]].alias(ITEM),
-        )
+        told = part.select(LINE, names.users[part[USER]].alias(USER), names.items[part[ITEM]].alias(ITEM))
+        if reason is None:
+            raw = pl.concat_str(USER, ITEM, part["raw"], separator=",")
+            told = told.with_columns(part["fault"].alias("reason"), raw.alias("raw"))
         arrivals.leave(told, reason)
 
 

@@ -128,6 +128,28 @@ def test_behaviours_want_a_column(tmp_path: Path):
         prepared(tmp_path, Split(method="last"), LOG.replace("behaviour", "what"))
 
 
+def test_a_log_of_nothing_but_impressions_says_so(tmp_path: Path):
+    log = "user,item,behaviour\nann,cup,shown\nbob,cup,shown\nbob,,buy\n"
+    with pytest.raises(DataFault, match=r"left of 3: 2 tell only what was shown; left out: 1 no item"):
+        prepared(tmp_path, Split(method="last"), log)
+
+
+def test_a_log_without_the_target_asks_for_its_word(tmp_path: Path):
+    log = "user,item,behaviour\nann,cup,view\nann,hat,view\nbob,cup,view\nbob,hat,view\n"
+    with pytest.raises(DataFault, match=r"nobody has a target behaviour after .* Are the words in data.behaviours"):
+        prepared(tmp_path, Split(method="last"), log)
+
+
+def test_behaviours_that_pandas_made_floats_are_whole_again(tmp_path: Path):
+    kinds = Behaviours(target=["1"], context=["0"])
+    table = pl.DataFrame({"user": list("aaabbb"), "item": list("xyzxyz"), "behaviour": [1.0, 0, 1, 1, 1, None]})
+    table.write_parquet(tmp_path / "log.parquet")
+    asked = Data(path="log.parquet", text="{key}", min_user=2, behaviours=kinds)
+    summary = prepare(asked, Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")
+    assert summary.behaviours == {"target": ["1"], "context": ["0"], "counts": {"1": 4, "0": 1}}
+    assert sum(summary.dropped.values()) == 1
+
+
 def test_a_behaviour_is_one_thing():
     with pytest.raises(ValidationError, match="view is named twice"):
         Behaviours(target=["view"], context=["view"])

@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.powerlaw import write_log
 from llmrec.data.prepare import prepare
-from llmrec.errors import DataFault
+from llmrec.data.spark import session
+from llmrec.errors import DataFault, RunFault
 from llmrec.recipe.sections import Behaviours, Data, Split
 from tests.worlds import write_csv
 
@@ -108,6 +109,14 @@ class TestSpark:
                     prepare(asked, split, seed=7, here=worlds, out=worlds / "out")
                 said.append(str(fault.value))
             assert said[0] == said[1]
+
+    def test_a_job_that_fails_is_one_message(self, tmp_path: Path) -> None:
+        asked = Data(path="log.csv", spark_master="local[1]")
+        with (
+            pytest.raises(RunFault, match=r"Spark gave up \(.*nowhere.*Workers must see"),
+            session(asked, tmp_path) as up,
+        ):
+            up.read.parquet(str(tmp_path / "nowhere"))
 
     def test_on_a_master_and_two_workers(self, worlds: Path, cluster: str) -> None:
         for data, split in WORLDS[2:3]:
