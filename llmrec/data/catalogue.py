@@ -38,6 +38,7 @@ def described(rows: Rows, table: Table, *, file: str, dropped: Dropped) -> Descr
     """Items from a file of items: one row each, the first where a key repeats; the rest goes to `dropped`."""
     dropped.add(file, rows.bad)
     plain(rows.table, [ITEM], where=file)
+    plain(rows.table, [name for name in rows.table.columns if name != ITEM], where=file, lists=True)
     items = rows.table.with_columns(key(rows.table[ITEM]).alias(ITEM))
     dropped.add(file, items.filter(pl.col(ITEM).is_null()), "no item")
     items = items.filter(pl.col(ITEM).is_not_null())

@@ -179,6 +179,7 @@ class Arrivals:
 
     def _note_texts(self, table: pl.DataFrame, given: pl.DataFrame) -> None:
         names = [name for name in given.columns if name not in (LINE, SHOWN, *GIVEN)]
+        plain(given, names, where=self.file, lists=True)
         if names and table.height:
             told = given.select(pl.col(name).gather(table["at"]) for name in names)
             told = told.insert_column(0, table[ITEM]).unique(maintain_order=True)

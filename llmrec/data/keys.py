@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from llmrec.errors import DataFault
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
 NO_VALUE = ["", "nan", "null", "none", "<na>", "nat"]  # what spreadsheets and pandas write for nothing
 WHOLE = r"^-?\d+(\.0)?$"
@@ -62,11 +66,20 @@ def key(ids: pl.Series) -> pl.Series:
     return without_points(cleaned(as_text(ids)))
 
 
-def plain(table: pl.DataFrame, names: Sequence[str], *, where: str) -> None:
-    """Raises DataFault where a column holds lists, objects or bytes, which neither name nor count anything."""
+def is_plain(kind: PolarsDataType) -> bool:
+    """Whether values of a type can be names, numbers or moments; lists, objects, bytes and durations cannot."""
+    return not (kind.is_nested() or kind in (pl.Binary, pl.Object, pl.Duration))
+
+
+def plain(table: pl.DataFrame, names: Sequence[str], *, where: str, lists: bool = False) -> None:
+    """Raises DataFault where a column is not plain.
+
+    `lists`: a list in a row will do, as with genres; a list of lists does not.
+    """
     for name in names:
         kind = table.schema[name]
-        if kind.is_nested() or kind in (pl.Binary, pl.Object):
+        inner = kind.inner if lists and isinstance(kind, pl.List) else kind
+        if not is_plain(inner):
             raise DataFault(
                 f"{where}: the column for {name} holds {kind}; plain text or numbers are expected, one a row. Map "
                 f"another column with columns: {{{name}: ...}}, or write it anew as text."

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -132,12 +133,15 @@ def test_a_stray_time_is_entered_with_what_stood_there(tmp_path: Path):
         ({"user": [[1], [2]], "item": ["x", "y"]}, r"column for user holds List\(Int64\)"),
         ({"user": ["a", "b"], "item": [b"\xff", b"x"]}, "column for item holds Binary"),
         ({"user": ["a", "b"], "item": ["x", "y"], "rating": [{"stars": 1}, {"stars": 2}]}, "for rating holds Struct"),
+        ({"user": ["a", "b"], "item": ["x", "y"], "time": [timedelta(1), timedelta(2)]}, "for time holds Duration"),
+        ({"user": ["a", "b"], "item": ["x", "y"], "title": [b"\xff", b"x"]}, "for title holds Binary"),
     ],
 )
 def test_columns_of_lists_objects_or_bytes_are_refused(tmp_path: Path, table: dict[str, list[object]], says: str):
     pl.DataFrame(table).write_parquet(tmp_path / "log.parquet")
+    text = "{title}" if "title" in table else "{key}"
     with pytest.raises(DataFault, match=says):
-        prepare(Data(path="log.parquet", text="{key}"), LAST, seed=7, here=tmp_path, out=tmp_path / "out")
+        prepare(Data(path="log.parquet", text=text), LAST, seed=7, here=tmp_path, out=tmp_path / "out")
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path):

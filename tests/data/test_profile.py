@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from xml.etree import ElementTree
 
+import polars as pl
 import pytest
 import yaml
 
@@ -171,3 +172,11 @@ def test_a_manifest_is_of_one_file(tmp_path: Path):
     log(tmp_path)
     with pytest.raises(DataFault, match="a manifest names single files"):
         profile(tmp_path).manifest()
+
+
+def test_columns_of_lists_and_bytes_have_no_role(tmp_path: Path):
+    table = {"user": [[1], [2]], "item": [b"\xff", b"x"], "time": [[1], [2]], "rating": [[5], [4]], "note": ["a", "b"]}
+    pl.DataFrame(table).write_parquet(tmp_path / "log.parquet")
+    found = profile(tmp_path / "log.parquet")
+    assert (found.rows, found.roles) == (2, {})
+    assert [column.example for column in found.columns] == ["[1]", "b'\\xff'", "[1]", "[5]", "a"]
