@@ -18,6 +18,7 @@ import polars as pl
 
 from llmrec.columns import TIME
 from llmrec.data import columnar, databases, delimited, jsonlines, salvage
+from llmrec.data.keys import is_plain
 from llmrec.data.manifest import Table
 from llmrec.data.parts import Part, agreed, format_of, parts
 from llmrec.data.rows import LINE, Piece, Rows
@@ -145,7 +146,8 @@ def _dated(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame
         return rows, salvage.nothing_bad()
     read = dated(rows[TIME], table.time_format)
     faulty = read.is_null() & (rows[TIME].cast(pl.String).fill_null("") != "")
-    texts = [pl.col(c).cast(pl.String, strict=False).fill_null("") for c in rows.columns if c != LINE]
+    plain = [name for name, kind in rows.schema.items() if name != LINE and is_plain(kind)]
+    texts = [pl.col(name).cast(pl.String, strict=False).fill_null("") for name in plain]
     bad = rows.select(LINE, pl.lit(UNDATED).alias("reason"), pl.concat_str(texts, separator=",").alias("raw"))
     return rows.with_columns(read.alias(TIME)).filter(~faulty), bad.filter(faulty)
 

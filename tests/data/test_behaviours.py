@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from llmrec.data.larder import Larder, training_queries
@@ -14,6 +15,7 @@ from llmrec.data.summary import Summary
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Behaviours, Data, Split
 
+ROOT = Path(__file__).parents[2]
 SHOP = Behaviours(target=["buy"], context=["view"], exposed=["shown"])
 LOG = """\
 user,item,behaviour,time
@@ -244,6 +246,33 @@ def test_a_row_of_low_rating_tells_what_was_shown_too_and_of_its_own_item_once(t
     found = [(keys[u], larder.texts[i], why, rating) for u, i, _, why, rating in larder.declined.iter_rows()]
     expected = [("ann", "hat", "low_rated", 1.0), ("ann", "pen", "skipped", None), ("bob", "cup", "skipped", None)]
     assert sorted(found) == expected
+
+
+MIND = """\
+1\tU1\t11/15/2019 8:55:22 AM\tN9 N8\tN1-1 N2-0 N3-1
+2\tU1\t11/16/2019 8:55:22 PM\t\tN2-0 N4-1
+3\tU2\t11/16/2019 9:55:22 PM\tN1\tN2-1 N4-0
+4\tU2\t11/17/2019 9:55:22 PM\tN1\tN1-1
+5\tU2\tlast week\tN1\tN1-1
+"""
+
+
+def test_what_the_docs_say_of_minds_impressions_prepares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("behaviors.tsv").write_text(MIND)
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    exec(page.split("```python\n")[1].split("```")[0], {"pl": pl})
+    recipes = [block.split("```")[0] for block in page.split("```yaml\n")[1:]]
+    asked = yaml.safe_load(next(recipe for recipe in recipes if "mind.parquet" in recipe))
+    data = Data.model_validate(asked["data"] | {"min_user": 2, "text": "{key}"})
+    summary = prepare(data, Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")
+    larder = Larder.read(tmp_path / "out")
+    keys = larder.users["key"]
+    assert sorted((keys[u], larder.texts[i]) for u, i, *_ in larder.declined.iter_rows()) == [
+        *[("U1", "N2")] * 3,  # once for each click beside it
+        ("U2", "N4"),
+    ]
+    assert (summary.interactions, summary.dropped, summary.time_unit) == (5, {"time cannot be read": 1}, "s")
 
 
 @pytest.mark.parametrize(
