@@ -128,18 +128,14 @@ def declined(arrivals: Arrivals, names: Names, made: Shuffled) -> pl.DataFrame:
         mine = made.histories[np.unique(coded["u"].to_numpy().clip(min=0))].select(pl.col(USER).alias("u"), ITEMS)
         taken = mine.explode(ITEMS).rename({ITEMS: "i"}).unique().with_columns(taken=True)
         coded = coded.join(taken, on=["u", "i"], how="left", maintain_order="left")
-        faults = {
-            "its user is left out": pl.col("u") < 0,
-            "its item is left out": (pl.col("u") >= 0) & (pl.col("i") < 0),
-            "the user took it": pl.col("taken").is_not_null(),
-        }
-        for reason, fault in faults.items():
-            arrivals.listed[reason] += coded.filter(fault & (pl.col(WHY) == LISTED)).height
-            gone = coded.filter(fault & (pl.col(WHY) == ROW))
-            if gone.height:
-                told = gone.select(LINE, names.users[gone[USER]].alias(USER), names.items[gone[ITEM]].alias(ITEM))
-                arrivals.leave(told, f"shown, and {reason}")
-        stay = coded.filter((pl.col("u") >= 0) & (pl.col("i") >= 0) & pl.col("taken").is_null())
+        fault = pl.coalesce(
+            pl.when(pl.col("u") < 0).then(pl.lit("its user is left out")),
+            pl.when(pl.col("i") < 0).then(pl.lit("its item is left out")),
+            pl.when("taken").then(pl.lit("the user took it")),
+        )
+        coded = coded.with_columns(fault.alias("fault"))
+        _not_declined(coded.filter(pl.col("fault").is_not_null()), arrivals, names)
+        stay = coded.filter(pl.col("fault").is_null())
         rating = pl.col(RATING) if RATING in stay.columns else pl.lit(None)
         parts.append(
             stay.select(
@@ -154,3 +150,13 @@ def declined(arrivals: Arrivals, names: Names, made: Shuffled) -> pl.DataFrame:
     if not parts:
         return pl.DataFrame(schema=DECLINED_SCHEMA)
     return pl.concat(parts).sort(USER, TIME, LINE, ITEM).drop(LINE)
+
+
+def _not_declined(rows: pl.DataFrame, arrivals: Arrivals, names: Names) -> None:
+    """Enters rows that were shown, under their `fault`, and counts what stood in other rows' lists."""
+    listed = rows.filter(pl.col(WHY) == LISTED)
+    arrivals.listed.update(dict(listed.group_by("fault").len().iter_rows()))
+    gone = rows.filter(pl.col(WHY) == ROW)
+    reason = (pl.lit("shown, and ") + gone["fault"]).alias("reason")
+    users, items = names.users[gone[USER]], names.items[gone[ITEM]]
+    arrivals.leave(gone.select(LINE, reason, users.alias(USER), items.alias(ITEM)))

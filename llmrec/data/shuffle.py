@@ -118,8 +118,7 @@ def shuffled(arrivals: Arrivals, names: Names, *, seed: int) -> Shuffled:
         if not table.height:
             continue
         owner = table[USER].to_numpy()
-        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-        run = np.diff(first, append=len(owner))
+        first, run = _runs(owner)
         to = np.arange(len(owner)) + np.repeat(starts[user_codes[owner[first]]] - first, run)
         flat[ITEMS][to] = item_codes[table[ITEM].to_numpy()]
         for name, source in ((TIMES, TIME), (RATINGS, RATING), (BEHAVIOURS, BEHAVIOUR)):
@@ -153,8 +152,7 @@ def _core(arrivals: Arrivals, names: Names) -> dict[int, np.ndarray]:
             if table is None:
                 continue
             user, item = table[USER].to_numpy(), table[ITEM].to_numpy()
-            first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
-            run = np.diff(first, append=len(user))
+            first, run = _runs(user)
             if number not in alive:
                 alive[number] = np.ones(len(user), dtype=bool)
                 most, people = max(most, int(run.max())), people + len(run)
@@ -173,15 +171,25 @@ def _core(arrivals: Arrivals, names: Names) -> dict[int, np.ndarray]:
         few = (counts > 0) & (counts < data.min_item)
         if not changed and not few.any():
             break
-    rest = {number: int(stay.sum()) for number, stay in alive.items()}
-    users: list[int] = []
-    if sum(count > 0 for count in rest.values()) == 1:
-        number = max(rest, key=lambda one: rest[one])
-        last = store.look(number, USER)
-        assert last is not None
-        users = last.filter(pl.Series(alive[number]))[USER].unique().to_list()
-    check(arrivals, names, left=sum(rest.values()), before=before, people=people, most=most, users=users)
+    rest = sum(int(stay.sum()) for stay in alive.values())
+    check(arrivals, names, left=rest, before=before, people=people, most=most, users=_two(arrivals, alive))
     return alive
+
+
+def _two(arrivals: Arrivals, alive: dict[int, np.ndarray]) -> list[int]:
+    """Two of the users who stay, or all where there are fewer."""
+    found: list[int] = []
+    for number, stay in alive.items():
+        table = arrivals.rows.look(number, USER) if len(found) < 2 and stay.any() else None
+        if table is not None:
+            found += table[USER].filter(pl.Series(stay)).unique().head(2).to_list()
+    return found
+
+
+def _runs(owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each owner's rows, which stand together, begin, and how many they are."""
+    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    return first, np.diff(first, append=len(owner))
 
 
 def check(
@@ -232,9 +240,8 @@ def _lists(flat: dict[str, np.ndarray], starts: np.ndarray) -> pl.DataFrame:
     users = len(starts) - 1
     table = pl.DataFrame({USER: np.arange(users, dtype=np.int32)})
     for name, values in flat.items():
-        arrow = pa.array(
-            values, mask=np.isnan(values) if name == RATINGS else None
-        )  # a rating that is no number is none
+        nothing = np.isnan(values) if name == RATINGS else None  # a rating that is no number is none
+        arrow = pa.array(values, mask=nothing)
         table = table.with_columns(
             pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(starts), arrow)).alias(name)  # type: ignore[union-attr]
         )
