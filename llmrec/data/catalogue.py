@@ -13,12 +13,12 @@ import polars as pl
 
 from llmrec.columns import COUNT, ITEM, KEY, TEXT, TIME, USER
 from llmrec.data.dropped import Dropped
-from llmrec.data.keys import key
+from llmrec.data.keys import key, plain
 from llmrec.data.manifest import Table
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
 
-RESERVED = (LINE, USER, ITEM, TIME, "rating", "behaviour", TEXT, COUNT, KEY)
+RESERVED = (LINE, USER, ITEM, TIME, "rating", "behaviour", "shown", TEXT, COUNT, KEY)
 YEAR = r"^(.*?)\s*\((\d{4})\)(?:\s*\(V\))?\s*$"  # `Heat (1995)`; MovieLens marks films made for video with (V)
 
 
@@ -37,6 +37,8 @@ class Described:
 def described(rows: Rows, table: Table, *, file: str, dropped: Dropped) -> Described:
     """Items from a file of items: one row each, the first where a key repeats; the rest goes to `dropped`."""
     dropped.add(file, rows.bad)
+    plain(rows.table, [ITEM], where=file)
+    plain(rows.table, [name for name in rows.table.columns if name != ITEM], where=file, lists=True)
     items = rows.table.with_columns(key(rows.table[ITEM]).alias(ITEM))
     dropped.add(file, items.filter(pl.col(ITEM).is_null()), "no item")
     items = items.filter(pl.col(ITEM).is_not_null())

@@ -9,6 +9,7 @@ arrived   user: u32, item: u32 (numbers of `Keys`), time: i64, kind: u8, line: i
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from llmrec.data import buckets
 from llmrec.data.buckets import Buckets
 from llmrec.data.catalogue import first_texts
 from llmrec.data.dropped import Dropped
-from llmrec.data.keys import NO_VALUE, Keys, key
+from llmrec.data.impressions import SHOWN, lists
+from llmrec.data.keys import NO_VALUE, Keys, as_text, key, plain
 from llmrec.data.moments import DATE, FRACTION, KIND, NUMBER, UNREAD, Moments, times
 from llmrec.data.readers import LINE, Rows
 from llmrec.errors import DataFault
@@ -29,8 +31,10 @@ __all__ = ["BEHAVIOUR", "NO_VALUE", "RATING", "Arrivals", "key", "times"]
 
 RATING = "rating"
 BEHAVIOUR = "behaviour"
-GIVEN = (USER, ITEM, RATING, TIME, BEHAVIOUR)  # what a row may have beside its line; everything else is item text
-LOW, SHOWN = "low_rated", "skipped"  # why an item is declined
+GIVEN = (USER, ITEM, RATING, TIME, BEHAVIOUR)  # what a row may have beside its line; all but SHOWN else is item text
+WHY = "why"
+LOW, ROW, LISTED = range(3)  # a declined item was rated low, shown in a row of its own, or in another row's list
+SLICE = 20_000  # rows whose lists are unfolded at once
 
 
 class Arrivals:
@@ -41,16 +45,19 @@ class Arrivals:
         self.users, self.items, self.moments = Keys(), Keys(), Moments()
         self.rows = Buckets(folder / "rows", memory)
         self.declined = Buckets(folder / "declined", memory / 4)
-        """Rows rated low and rows shown, with a `reason`."""
+        """Items rated low and items shown, with `why` (u8)."""
+        self.listed: Counter[str] = Counter()
+        """Items shown in other rows' lists that are not declined, by reason."""
         self.read = 0
         self._files: list[tuple[int, str]] = []
         self.timed = self.rated = False
         self._texts: list[pl.DataFrame] = []
 
     def take(self, rows: Rows) -> None:
-        """Takes a piece of the file. Reads line, user, item and, where there are any, time, rating, behaviour, texts.
+        """Takes a piece of the file: line, user, item, and what there is of time, rating, behaviour, shown, texts.
 
-        Raises DataFault where `min_rating` or `behaviours` is given and the column is not there.
+        Raises DataFault where `min_rating` or `behaviours` is given and the column is not there, where
+        one holds lists, or where what was shown does not read.
         """
         given, data = rows.table, self.data
         lying = (rows.before, rows.file or self.file)
@@ -58,6 +65,7 @@ class Arrivals:
             self._files.append(lying)
         self.leave(rows.bad)
         self.read += given.height + rows.bad.height
+        plain(given, [name for name in GIVEN if name in given.columns], where=self.file)
         if data.min_rating is not None and RATING not in given.columns:
             raise DataFault(
                 f"{self.file}: data.min_rating is {data.min_rating}, but there is no rating column. Map it, or leave "
@@ -87,12 +95,15 @@ class Arrivals:
                 faults.append((pl.col(RATING).is_null(), "rating is no number"))
         if data.behaviours is not None:
             words = [*data.behaviours.names, *data.behaviours.exposed]
-            told = given[BEHAVIOUR].cast(pl.String, strict=False).str.strip_chars()
+            told = as_text(given[BEHAVIOUR]).str.strip_chars()
+            if given.schema[BEHAVIOUR].is_float():  # numbers that met a missing value in pandas
+                told = told.str.strip_suffix(".0")
             place = told.replace_strict(words, list(range(len(words))), default=None, return_dtype=pl.UInt8)
             table = table.with_columns(place.alias(BEHAVIOUR))
             faults.append((pl.col(BEHAVIOUR).is_null(), "a behaviour that data.behaviours does not name"))
         for fault, reason in faults:
             table = self._without(table, given, fault, reason)
+        self._unfold(table, given)
         table = self._aside(table, given)
         self._note_texts(table, given)
         self.rows.add(self._numbers(table), self._buckets(table))
@@ -137,13 +148,25 @@ class Arrivals:
             table = self._without(table, given, low, f"rated below {least:g}")
         if self.data.behaviours is not None:
             shown = pl.col(BEHAVIOUR) >= len(self.data.behaviours.names)
-            self._decline(table.filter(shown), SHOWN)
+            self._decline(table.filter(shown), ROW)
             table = table.filter(~shown)
         return table
 
-    def _decline(self, table: pl.DataFrame, reason: str) -> None:
-        kind = pl.lit(reason == LOW).alias(LOW)
-        self.declined.add(self._numbers(table).with_columns(kind), self._buckets(table))
+    def _unfold(self, table: pl.DataFrame, given: pl.DataFrame) -> None:
+        """Takes what rows list beside their own item as declined; whether it was is known in the end."""
+        if SHOWN not in given.columns:
+            return
+        for part in table.iter_slices(SLICE):
+            told = lists(given[SHOWN].gather(part["at"]), self.data.shown_separator, where=self.file)
+            each = part.with_columns(told.alias(SHOWN)).explode(SHOWN)
+            each = each.with_columns(self.items.numbered(each[SHOWN]).alias(SHOWN))
+            each = each.filter(pl.col(SHOWN) != pl.col(ITEM)).unique([LINE, SHOWN], maintain_order=True)
+            unrated = [pl.lit(None, pl.Float64).alias(RATING)] if RATING in each.columns else []
+            self._decline(each.with_columns(pl.col(SHOWN).alias(ITEM), *unrated), LISTED)
+
+    def _decline(self, table: pl.DataFrame, why: int) -> None:
+        rows = self._numbers(table).with_columns(pl.lit(why, pl.UInt8).alias(WHY))
+        self.declined.add(rows, self._buckets(table))
 
     def _numbers(self, table: pl.DataFrame) -> pl.DataFrame:
         rated = [pl.col(RATING).cast(pl.Float32)] if RATING in table.columns else []
@@ -155,7 +178,8 @@ class Arrivals:
         return self.users.buckets(table[USER].to_numpy(), buckets.COUNT)
 
     def _note_texts(self, table: pl.DataFrame, given: pl.DataFrame) -> None:
-        names = [name for name in given.columns if name not in (LINE, *GIVEN)]
+        names = [name for name in given.columns if name not in (LINE, SHOWN, *GIVEN)]
+        plain(given, names, where=self.file, lists=True)
         if names and table.height:
             told = given.select(pl.col(name).gather(table["at"]) for name in names)
             told = told.insert_column(0, table[ITEM]).unique(maintain_order=True)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
+
+from llmrec.errors import DataFault
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
 NO_VALUE = ["", "nan", "null", "none", "<na>", "nat"]  # what spreadsheets and pandas write for nothing
 WHOLE = r"^-?\d+(\.0)?$"
@@ -21,6 +29,7 @@ class Keys:
         self._anchor = pl.Series([], dtype=self._kind)  # the categories live as long as a series of them
         self._names = pl.Series([], dtype=pl.String)
         self._nothing = np.zeros(0, dtype=bool)
+        self._hashes = np.zeros(0, dtype=np.uint64)
 
     def numbered(self, ids: pl.Series) -> pl.Series:
         """The number of each identifier (u32), null where there is none: empty, or a word for nothing."""
@@ -37,8 +46,11 @@ class Keys:
 
     def buckets(self, numbers: np.ndarray, count: int) -> np.ndarray:
         """A bucket below `count` for each number (u8), the same for all that may turn out to be one identifier."""
-        spread = self._names.fill_null("").str.strip_suffix(".0").hash() % count
-        found: np.ndarray = spread.cast(pl.UInt8).to_numpy()[numbers]
+        fresh = self._names[len(self._hashes) :]
+        if len(fresh):
+            hashes = fresh.fill_null("").str.strip_suffix(".0").hash().to_numpy()
+            self._hashes = np.concatenate([self._hashes, hashes])
+        found: np.ndarray = (self._hashes[numbers] % count).astype(np.uint8)
         return found
 
     def settled(self) -> tuple[pl.Series, np.ndarray]:
@@ -52,6 +64,26 @@ class Keys:
 def key(ids: pl.Series) -> pl.Series:
     """Identifiers as strings, null where there is none. Whole numbers that became floats (`12.0`) are whole again."""
     return without_points(cleaned(as_text(ids)))
+
+
+def is_plain(kind: PolarsDataType) -> bool:
+    """Whether values of a type can be names, numbers or moments; lists, objects, bytes and durations cannot."""
+    return not (kind.is_nested() or kind in (pl.Binary, pl.Object, pl.Duration))
+
+
+def plain(table: pl.DataFrame, names: Sequence[str], *, where: str, lists: bool = False) -> None:
+    """Raises DataFault where a column is not plain.
+
+    `lists`: a list in a row will do, as with genres; a list of lists does not.
+    """
+    for name in names:
+        kind = table.schema[name]
+        inner = kind.inner if lists and isinstance(kind, pl.List) else kind
+        if not is_plain(inner):
+            raise DataFault(
+                f"{where}: the column for {name} holds {kind}; plain text or numbers are expected, one a row. Map "
+                f"another column with columns: {{{name}: ...}}, or write it anew as text."
+            )
 
 
 def as_text(ids: pl.Series) -> pl.Series:

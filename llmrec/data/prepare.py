@@ -16,7 +16,7 @@ from llmrec.columns import COUNT, ITEM, ITEMS, KEY, TIME, TRAIN, USER
 from llmrec.data import buckets, spark, splits
 from llmrec.data.catalogue import catalogue
 from llmrec.data.dropped import Dropped
-from llmrec.data.interactions import LOW, RATING, SHOWN, Arrivals
+from llmrec.data.interactions import LISTED, LOW, RATING, ROW, WHY, Arrivals
 from llmrec.data.larder import DECLINED_SCHEMA, Larder
 from llmrec.data.opening import opened
 from llmrec.data.readers import LINE
@@ -110,7 +110,8 @@ def _prepared(
 def declined(arrivals: Arrivals, names: Names, made: Shuffled) -> pl.DataFrame:
     """What users who stay were shown or rated low, of items that stay and that they have nowhere in their history.
 
-    Rows that were shown and are not declined for one of these reasons are left out with it; low ratings were already.
+    Rows that were shown and are not declined for one of these reasons are left out with it; low ratings were already,
+    and of what other rows list it is counted only.
     """
     users = np.full(len(names.users), -1, dtype=np.int32)
     items = np.full(len(names.items), -1, dtype=np.int32)
@@ -127,28 +128,35 @@ def declined(arrivals: Arrivals, names: Names, made: Shuffled) -> pl.DataFrame:
         mine = made.histories[np.unique(coded["u"].to_numpy().clip(min=0))].select(pl.col(USER).alias("u"), ITEMS)
         taken = mine.explode(ITEMS).rename({ITEMS: "i"}).unique().with_columns(taken=True)
         coded = coded.join(taken, on=["u", "i"], how="left", maintain_order="left")
-        faults = {
-            "shown, and its user is left out": pl.col("u") < 0,
-            "shown, and its item is left out": (pl.col("u") >= 0) & (pl.col("i") < 0),
-            "shown, and the user took it": pl.col("taken").is_not_null(),
-        }
-        for reason, fault in faults.items():
-            gone = coded.filter(fault & ~pl.col(LOW))
-            if gone.height:
-                told = gone.select(LINE, names.users[gone[USER]].alias(USER), names.items[gone[ITEM]].alias(ITEM))
-                arrivals.leave(told, reason)
-        stay = coded.filter((pl.col("u") >= 0) & (pl.col("i") >= 0) & pl.col("taken").is_null())
+        fault = pl.coalesce(
+            pl.when(pl.col("u") < 0).then(pl.lit("its user is left out")),
+            pl.when(pl.col("i") < 0).then(pl.lit("its item is left out")),
+            pl.when("taken").then(pl.lit("the user took it")),
+        )
+        coded = coded.with_columns(fault.alias("fault"))
+        _not_declined(coded.filter(pl.col("fault").is_not_null()), arrivals, names)
+        stay = coded.filter(pl.col("fault").is_null())
         rating = pl.col(RATING) if RATING in stay.columns else pl.lit(None)
         parts.append(
             stay.select(
                 pl.col("u").alias(USER),
                 pl.col("i").alias(ITEM),
                 TIME,
-                pl.when(LOW).then(pl.lit("low_rated")).otherwise(pl.lit(SHOWN)).alias("reason"),
+                pl.when(pl.col(WHY) == LOW).then(pl.lit("low_rated")).otherwise(pl.lit("skipped")).alias("reason"),
                 rating.alias("rating"),
                 LINE,
             ).cast(pl.Schema({**DECLINED_SCHEMA, LINE: pl.Int64}))
         )
     if not parts:
         return pl.DataFrame(schema=DECLINED_SCHEMA)
-    return pl.concat(parts).sort(USER, TIME, LINE).drop(LINE)
+    return pl.concat(parts).sort(USER, TIME, LINE, ITEM).drop(LINE)
+
+
+def _not_declined(rows: pl.DataFrame, arrivals: Arrivals, names: Names) -> None:
+    """Enters rows that were shown, under their `fault`, and counts what stood in other rows' lists."""
+    listed = rows.filter(pl.col(WHY) == LISTED)
+    arrivals.listed.update(dict(listed.group_by("fault").len().iter_rows()))
+    gone = rows.filter(pl.col(WHY) == ROW)
+    reason = (pl.lit("shown, and ") + gone["fault"]).alias("reason")
+    users, items = names.users[gone[USER]], names.items[gone[ITEM]]
+    arrivals.leave(gone.select(LINE, reason, users.alias(USER), items.alias(ITEM)))

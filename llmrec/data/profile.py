@@ -13,6 +13,7 @@ from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import readers, remote
 from llmrec.data.census import Census, Count, counting
 from llmrec.data.interactions import NO_VALUE, RATING, times
+from llmrec.data.keys import is_plain
 from llmrec.data.manifest import Table
 from llmrec.data.sources import has_header
 from llmrec.errors import DataFault
@@ -162,7 +163,7 @@ class _Look:
 
 
 def _text(column: pl.Series) -> pl.Series:
-    if column.dtype.is_nested() or column.dtype == pl.Duration:
+    if not is_plain(column.dtype):
         return pl.Series([None if value is None else str(value) for value in column.to_list()], dtype=pl.String)
     return column.cast(pl.String, strict=False)
 
@@ -175,9 +176,11 @@ def _roles(names: list[str], table: pl.DataFrame, form: str | None) -> dict[str,
         fits = sorted((signs.index(p), at) for at, name in enumerate(names) if (p := plain[name]) in signs)
         for _, at in fits:
             column = table[f"c{at}"]
-            if names[at] in roles or (role in (USER, ITEM) and column.dtype.is_nested()):
-                continue
-            if role == TIME and not _moments(column, form).is_not_null().any():
+            if (
+                names[at] in roles
+                or not is_plain(column.dtype)
+                or (role == TIME and not _moments(column, form).is_not_null().any())
+            ):
                 continue
             if role == BEHAVIOUR and not 2 <= _text(column).drop_nulls().n_unique() <= 30:
                 continue

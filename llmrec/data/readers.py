@@ -6,6 +6,7 @@ be read and says of the rest which line, why, and what stood there.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ import polars as pl
 
 from llmrec.columns import ITEM, TIME, USER
 from llmrec.data import columnar, databases, delimited, jsonlines, salvage
+from llmrec.data.keys import is_plain
 from llmrec.data.manifest import Table
 from llmrec.data.parts import Part, agreed, format_of, parts
 from llmrec.data.rows import LINE, Piece, Rows
@@ -62,6 +64,7 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
         _check(part, table, columns)
         _check_ids(part, table, columns)
     types = _types(found, table, columns)
+    root = os.path.commonpath([part.path.parent.absolute() for part in found])  # a name may be in several folders
     before = height = 0
     worst = salvage.nothing_bad()
     for part in found:
@@ -73,7 +76,7 @@ def batches(path: Path, table: Table, columns: Mapping[str, str], *, rows: int =
             bad = pl.concat([piece.bad.with_columns(pl.col(LINE) + before), undated])
             height, lines = height + told.height, lines + piece.lines
             worst = worst if worst.height else bad.head(1)
-            yield Rows(told, bad, part.path.name, before)
+            yield Rows(told, bad, os.path.relpath(part.path, root), before)
         before += lines
     if not height:
         first = f" First: line {worst[LINE][0]}: {worst['reason'][0]}." if worst.height else ""
@@ -158,7 +161,8 @@ def _dated(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame
         return rows, salvage.nothing_bad()
     read = dated(rows[TIME], table.time_format)
     faulty = read.is_null() & (rows[TIME].cast(pl.String).fill_null("") != "")
-    texts = [pl.col(c).cast(pl.String, strict=False).fill_null("") for c in rows.columns if c != LINE]
+    plain = [name for name, kind in rows.schema.items() if name != LINE and is_plain(kind)]
+    texts = [pl.col(name).cast(pl.String, strict=False).fill_null("") for name in plain]
     bad = rows.select(LINE, pl.lit(UNDATED).alias("reason"), pl.concat_str(texts, separator=",").alias("raw"))
     return rows.with_columns(read.alias(TIME)).filter(~faulty), bad.filter(faulty)
 

@@ -17,8 +17,8 @@ import polars as pl
 from llmrec.columns import BEHAVIOURS, ITEM, ITEMS, RATINGS, TIME, TIMES, USER
 from llmrec.data import buckets
 from llmrec.data.histories import codes, in_order, stays
-from llmrec.data.interactions import BEHAVIOUR, LOW, RATING, Arrivals
-from llmrec.data.moments import KIND
+from llmrec.data.interactions import BEHAVIOUR, LISTED, RATING, ROW, WHY, Arrivals
+from llmrec.data.moments import KIND, as_found
 from llmrec.data.readers import LINE
 from llmrec.errors import DataFault
 from llmrec.progress import note
@@ -68,16 +68,21 @@ def settled(arrivals: Arrivals) -> Names:
                 pl.Series(ITEM, names.item_places[table[ITEM].to_numpy()]),
             )
             if KIND in table.columns:
-                table = arrivals.moments.settle(table)
-                wrong = table.filter(pl.col("fault").is_not_null())
-                if LOW in table.columns:  # what was rated low is in the account already
-                    wrong = wrong.filter(~pl.col(LOW))
+                found, table = table, arrivals.moments.settle(table)
+                stray = table["fault"].is_not_null()
+                wrong = table.filter(stray).with_columns(as_found(found.filter(stray)).alias("raw"))
+                if WHY in table.columns:  # what was rated low is in the account already, and a list goes with its row
+                    arrivals.listed["no time"] += wrong.filter(pl.col(WHY) == LISTED).height
+                    wrong = wrong.filter(pl.col(WHY) == ROW)
                 leave(arrivals, names, wrong, None)
-                table = table.filter(pl.col("fault").is_null()).drop("fault")
+                table = table.filter(~stray).drop("fault")
             if table.height:
                 store.put(number, table)
     if not arrivals.rows.rows:
-        raise DataFault(f"{arrivals.file}: no interaction is left of {arrivals.read:,}: {arrivals.dropped.words()}.")
+        words = arrivals.dropped.words()
+        if shown := arrivals.read - sum(arrivals.dropped.counts().values()):
+            words = f"{shown:,} tell only what was shown; left out: {words}"
+        raise DataFault(f"{arrivals.file}: no interaction is left of {arrivals.read:,}: {words}.")
     return names
 
 
@@ -113,8 +118,7 @@ def shuffled(arrivals: Arrivals, names: Names, *, seed: int) -> Shuffled:
         if not table.height:
             continue
         owner = table[USER].to_numpy()
-        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-        run = np.diff(first, append=len(owner))
+        first, run = _runs(owner)
         to = np.arange(len(owner)) + np.repeat(starts[user_codes[owner[first]]] - first, run)
         flat[ITEMS][to] = item_codes[table[ITEM].to_numpy()]
         for name, source in ((TIMES, TIME), (RATINGS, RATING), (BEHAVIOURS, BEHAVIOUR)):
@@ -148,8 +152,7 @@ def _core(arrivals: Arrivals, names: Names) -> dict[int, np.ndarray]:
             if table is None:
                 continue
             user, item = table[USER].to_numpy(), table[ITEM].to_numpy()
-            first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
-            run = np.diff(first, append=len(user))
+            first, run = _runs(user)
             if number not in alive:
                 alive[number] = np.ones(len(user), dtype=bool)
                 most, people = max(most, int(run.max())), people + len(run)
@@ -168,15 +171,25 @@ def _core(arrivals: Arrivals, names: Names) -> dict[int, np.ndarray]:
         few = (counts > 0) & (counts < data.min_item)
         if not changed and not few.any():
             break
-    rest = {number: int(stay.sum()) for number, stay in alive.items()}
-    users: list[int] = []
-    if sum(count > 0 for count in rest.values()) == 1:
-        number = max(rest, key=lambda one: rest[one])
-        last = store.look(number, USER)
-        assert last is not None
-        users = last.filter(pl.Series(alive[number]))[USER].unique().to_list()
-    check(arrivals, names, left=sum(rest.values()), before=before, people=people, most=most, users=users)
+    rest = sum(int(stay.sum()) for stay in alive.values())
+    check(arrivals, names, left=rest, before=before, people=people, most=most, users=_two(arrivals, alive))
     return alive
+
+
+def _two(arrivals: Arrivals, alive: dict[int, np.ndarray]) -> list[int]:
+    """Two of the users who stay, or all where there are fewer."""
+    found: list[int] = []
+    for number, stay in alive.items():
+        table = arrivals.rows.look(number, USER) if len(found) < 2 and stay.any() else None
+        if table is not None:
+            found += table[USER].filter(pl.Series(stay)).unique().head(2).to_list()
+    return found
+
+
+def _runs(owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each owner's rows, which stand together, begin, and how many they are."""
+    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    return first, np.diff(first, append=len(owner))
 
 
 def check(
@@ -198,14 +211,12 @@ def check(
 
 
 def leave(arrivals: Arrivals, names: Names, rows: pl.DataFrame, reason: str | None) -> None:
-    """Enters rows that are left out, under their keys; those with a `fault` of their own with what they held."""
+    """Enters rows that are left out, under their keys; without a reason for all, each has a `fault` and its time."""
     for part in rows.iter_slices(ENTERED):
-        told = part.select(
-            LINE,
-            *([pl.col("fault").alias("reason")] if reason is None else []),
-            names.users[part[USER]].alias(USER),
-            names.items[part[ITEM]].alias(ITEM),
-        )
+        told = part.select(LINE, names.users[part[USER]].alias(USER), names.items[part[ITEM]].alias(ITEM))
+        if reason is None:
+            raw = pl.concat_str(USER, ITEM, part["raw"], separator=",")
+            told = told.with_columns(part["fault"].alias("reason"), raw.alias("raw"))
         arrivals.leave(told, reason)
 
 
@@ -229,9 +240,8 @@ def _lists(flat: dict[str, np.ndarray], starts: np.ndarray) -> pl.DataFrame:
     users = len(starts) - 1
     table = pl.DataFrame({USER: np.arange(users, dtype=np.int32)})
     for name, values in flat.items():
-        arrow = pa.array(
-            values, mask=np.isnan(values) if name == RATINGS else None
-        )  # a rating that is no number is none
+        nothing = np.isnan(values) if name == RATINGS else None  # a rating that is no number is none
+        arrow = pa.array(values, mask=nothing)
         table = table.with_columns(
             pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(starts), arrow)).alias(name)  # type: ignore[union-attr]
         )

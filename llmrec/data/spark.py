@@ -39,7 +39,7 @@ from llmrec.data.interactions import BEHAVIOUR, RATING, Arrivals
 from llmrec.data.readers import LINE
 from llmrec.data.shuffle import Names, Shuffled, check, leave
 from llmrec.data.splits import Held
-from llmrec.errors import DataFault
+from llmrec.errors import DataFault, RunFault
 from llmrec.ranking import QUERIES_SCHEMA
 from llmrec.recipe.sections import Data, Split
 
@@ -54,7 +54,8 @@ INNER = {ITEMS: ITEM, TIMES: TIME, RATINGS: RATING, BEHAVIOURS: BEHAVIOUR}
 def shuffled(arrivals: Arrivals, names: Names, section: Split, *, seed: int, work: Path) -> tuple[Shuffled, Held]:
     """Histories and split, as `shuffle` and `splits` make them; `work` is a folder for what lies between.
 
-    Raises DataFault where Spark or Java is missing or the master does not answer, and where the twin does.
+    Raises DataFault where Spark or Java is missing or the master does not answer, and where the twin does; RunFault
+    where Spark gives up on the way.
     """
     parts = [str(part) for part in arrivals.rows.write()]
     many = arrivals.rows.rows // PER_TASK
@@ -83,6 +84,8 @@ def shuffled(arrivals: Arrivals, names: Names, section: Split, *, seed: int, wor
 def session(data: Data, work: Path) -> Iterator[SparkSession]:
     """A session on `data.spark_master`, ended afterwards; one that the process has already is taken and left alone."""
     try:
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError:
         raise DataFault(
@@ -114,13 +117,22 @@ def session(data: Data, work: Path) -> Iterator[SparkSession]:
             spark = builder.getOrCreate()
     except Exception as fault:  # whatever Java says
         raise DataFault(
-            f"data.spark_master={data.spark_master}: Spark does not start ({str(fault).strip().splitlines()[0]}). Is "
+            f"data.spark_master={data.spark_master}: Spark does not start ({_first(fault)}). Is "
             "the master there, and Java 17 or later? data.engine=polars needs neither."
         ) from None
     try:
         yield spark
+    except (PySparkException, Py4JError) as fault:
+        raise RunFault(
+            f"data.spark_master={data.spark_master}: Spark gave up ({_first(fault)}). Workers must see {work} under "
+            "the same path, and have room there and in memory; data.engine=polars needs no workers."
+        ) from None
     finally:
         spark.stop()
+
+
+def _first(fault: BaseException) -> str:
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0].rstrip(".")
 
 
 def _without_repeats(rows: DataFrame, arrivals: Arrivals, names: Names, work: Path) -> DataFrame:
@@ -235,7 +247,7 @@ def _split(
     queries = pl.concat([_queries(whole, fold, timed=arrivals.timed) for fold in splits.FOLDS]).with_row_index(QUERY)
     queries = queries.cast(pl.Schema(QUERIES_SCHEMA)).select(*QUERIES_SCHEMA)
     if not (queries[FOLD] == "test").any():
-        raise splits.nobody(where, section, told[ITEMS].list.len().to_numpy())
+        raise splits.nobody(where, section, told[ITEMS].list.len().to_numpy(), targets=behaviours is not None)
     return told, Held(told[TRAIN].to_numpy(), queries, moments)
 
 

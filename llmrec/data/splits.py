@@ -65,7 +65,7 @@ def split(histories: pl.DataFrame, section: Split, *, where: str, targets: int |
         target = section.target
     queries = _queries(histories, lengths, times, spans, target, asked)
     if not (queries[FOLD] == "test").any():
-        raise nobody(where, section, lengths)
+        raise nobody(where, section, lengths, targets=asked is not None)
     return Held(train.astype(np.int32), queries, moments)
 
 
@@ -180,15 +180,16 @@ def nothing_before(where: str, quantile: float, fold: str, count: int, distinct:
     )
 
 
-def nobody(where: str, section: Split, lengths: np.ndarray) -> DataFault:
-    """What to say where no test query is left."""
-    return DataFault(
-        f"{where}: no user has anything left to ask for: {_reach(section, lengths)}. Lower split.quantile, or use "
-        "split.method=last."
-    )
-
-
-def _reach(section: Split, lengths: np.ndarray) -> str:
-    if section.method == "last":
-        return f"the longest history has {int(lengths.max(initial=0))} interactions"
-    return f"nobody has an interaction after the moment and another one before that (split.target: {section.target})"
+def nobody(where: str, section: Split, lengths: np.ndarray, *, targets: bool) -> DataFault:
+    """What to say where no test query is left; `targets`: only some behaviours are asked for."""
+    kind = "a target behaviour" if targets else "an interaction"
+    if section.method == "time":
+        why = f"nobody has {kind} after the moment and an interaction before that"
+        remedy = "Lower split.quantile, or use split.method=last."
+    elif targets:
+        why = f"nobody has {kind} after another interaction"
+        remedy = "Are the words in data.behaviours.target those of the log?"
+    else:
+        why = f"the longest history has {int(lengths.max(initial=0))} of the two interactions that it takes"
+        remedy = "Is it the right column for user?"
+    return DataFault(f"{where}: no user has anything left to ask for: {why}. {remedy}")

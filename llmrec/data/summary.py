@@ -61,6 +61,8 @@ class Summary:
     """Rows left out, by reason; each is in rejected_rows.parquet."""
     declined: dict[str, int] = field(default_factory=dict)
     """Items that users who stay were shown and passed over (`skipped`), or rated low (`low_rated`, also left out)."""
+    listed: dict[str, int] = field(default_factory=dict)
+    """Items in the column `shown` that are not declined, by reason."""
     behaviours: dict[str, Any] | None = None
     """`target` and `context`, as the recipe names them, in the order of histories' places; and a count of each."""
 
@@ -109,6 +111,7 @@ def summarised(
         read=stock.arrivals.read,
         dropped=dropped.counts(),
         declined=dict(sorted(larder.declined.group_by("reason").len().iter_rows())),
+        listed={reason: n for reason, n in sorted(stock.arrivals.listed.items()) if n},
         behaviours=_behaviours(larder, data.behaviours),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from llmrec.data.larder import Larder, training_queries
@@ -14,6 +15,7 @@ from llmrec.data.summary import Summary
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import Behaviours, Data, Split
 
+ROOT = Path(__file__).parents[2]
 SHOP = Behaviours(target=["buy"], context=["view"], exposed=["shown"])
 LOG = """\
 user,item,behaviour,time
@@ -128,6 +130,28 @@ def test_behaviours_want_a_column(tmp_path: Path):
         prepared(tmp_path, Split(method="last"), LOG.replace("behaviour", "what"))
 
 
+def test_a_log_of_nothing_but_impressions_says_so(tmp_path: Path):
+    log = "user,item,behaviour\nann,cup,shown\nbob,cup,shown\nbob,,buy\n"
+    with pytest.raises(DataFault, match=r"left of 3: 2 tell only what was shown; left out: 1 no item"):
+        prepared(tmp_path, Split(method="last"), log)
+
+
+def test_a_log_without_the_target_asks_for_its_word(tmp_path: Path):
+    log = "user,item,behaviour\nann,cup,view\nann,hat,view\nbob,cup,view\nbob,hat,view\n"
+    with pytest.raises(DataFault, match=r"nobody has a target behaviour after .* Are the words in data.behaviours"):
+        prepared(tmp_path, Split(method="last"), log)
+
+
+def test_behaviours_that_pandas_made_floats_are_whole_again(tmp_path: Path):
+    kinds = Behaviours(target=["1"], context=["0"])
+    table = pl.DataFrame({"user": list("aaabbb"), "item": list("xyzxyz"), "behaviour": [1.0, 0, 1, 1, 1, None]})
+    table.write_parquet(tmp_path / "log.parquet")
+    asked = Data(path="log.parquet", text="{key}", min_user=2, behaviours=kinds)
+    summary = prepare(asked, Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")
+    assert summary.behaviours == {"target": ["1"], "context": ["0"], "counts": {"1": 4, "0": 1}}
+    assert sum(summary.dropped.values()) == 1
+
+
 def test_a_behaviour_is_one_thing():
     with pytest.raises(ValidationError, match="view is named twice"):
         Behaviours(target=["view"], context=["view"])
@@ -166,3 +190,98 @@ def test_a_log_of_sessions_has_sessions_for_users(tmp_path: Path):
     log = "session_id,item,time\n" + "".join(f"s{n // 3},i{n % 3},{n}\n" for n in range(12))
     larder, _ = prepared(tmp_path, Split(method="last"), log, behaviours=None, columns={"user": "session_id"})
     assert sorted(larder.users["key"]) == ["s0", "s1", "s2", "s3"]
+
+
+FRONT_PAGE = pl.DataFrame(
+    {
+        "user": ["ann", "ann", "ann", "bob", "bob", "bob", "cat"],
+        "item": ["cup", "hat", "pen", "hat", "map", "cup", "cup"],
+        "time": [1, 2, 3, 4, 5, 6, 7],
+        "screen": [["cup", "map"], [], ["map", "hat", "elf", "map"], None, ["pen", "bag"], ["cup", "hat"], ["hat"]],
+    }
+)
+
+
+def as_text(separator: str) -> pl.DataFrame:
+    return FRONT_PAGE.with_columns(pl.col("screen").list.join(separator))
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "more"),
+    [
+        ("log.parquet", FRONT_PAGE, {}),
+        ("log.jsonl", FRONT_PAGE, {}),
+        ("log.csv", as_text(" "), {}),
+        ("log.csv", as_text("|"), {"shown_separator": "|"}),
+        ("log.parquet", as_text(" "), {"memory": 1e-9}),
+    ],
+)
+def test_what_stood_beside_the_chosen_one_is_declined(
+    tmp_path: Path, name: str, page: pl.DataFrame, more: dict[str, object]
+):
+    write = {"parquet": page.write_parquet, "jsonl": page.write_ndjson, "csv": page.write_csv}[name.split(".")[1]]
+    write(tmp_path / name)
+    asked = {"path": name, "text": "{key}", "min_user": 2, "columns": {"shown": "screen"}} | more
+    summary = prepare(Data.model_validate(asked), Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")
+    larder = Larder.read(tmp_path / "out")
+    keys = larder.users["key"]
+    found = [(keys[u], larder.texts[i], t, why, rating) for u, i, t, why, rating in larder.declined.iter_rows()]
+    assert sorted(found) == [  # of what was shown, ann took the hat, nobody the elf or the bag, and cat is left out
+        ("ann", "map", 1, "skipped", None),
+        ("ann", "map", 3, "skipped", None),
+        ("bob", "pen", 5, "skipped", None),
+    ]
+    assert summary.listed == {"its item is left out": 2, "its user is left out": 1, "the user took it": 2}
+    assert (summary.read, summary.interactions, sum(summary.dropped.values())) == (7, 6, 1)
+    assert "screen" not in larder.catalogue.columns
+    assert "shown" not in larder.catalogue.columns
+
+
+def test_a_row_of_low_rating_tells_what_was_shown_too_and_of_its_own_item_once(tmp_path: Path):
+    log = "user,item,rating,time,shown\nann,cup,5,1,\nann,hat,1,2,hat pen\nbob,hat,4,1,\nbob,pen,5,2,cup\n"
+    larder, _ = prepared(
+        tmp_path, Split(method="last"), log, behaviours=None, min_rating=3, min_user=1, columns={"shown": "shown"}
+    )
+    keys = larder.users["key"]
+    found = [(keys[u], larder.texts[i], why, rating) for u, i, _, why, rating in larder.declined.iter_rows()]
+    expected = [("ann", "hat", "low_rated", 1.0), ("ann", "pen", "skipped", None), ("bob", "cup", "skipped", None)]
+    assert sorted(found) == expected
+
+
+MIND = """\
+1\tU1\t11/15/2019 8:55:22 AM\tN9 N8\tN1-1 N2-0 N3-1
+2\tU1\t11/16/2019 8:55:22 PM\t\tN2-0 N4-1
+3\tU2\t11/16/2019 9:55:22 PM\tN1\tN2-1 N4-0
+4\tU2\t11/17/2019 9:55:22 PM\tN1\tN1-1
+5\tU2\tlast week\tN1\tN1-1
+"""
+
+
+def test_what_the_docs_say_of_minds_impressions_prepares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("behaviors.tsv").write_text(MIND)
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    exec(page.split("```python\n")[1].split("```")[0], {"pl": pl})
+    recipes = [block.split("```")[0] for block in page.split("```yaml\n")[1:]]
+    asked = yaml.safe_load(next(recipe for recipe in recipes if "mind.parquet" in recipe))
+    data = Data.model_validate(asked["data"] | {"min_user": 2, "text": "{key}"})
+    summary = prepare(data, Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")
+    larder = Larder.read(tmp_path / "out")
+    keys = larder.users["key"]
+    assert sorted((keys[u], larder.texts[i]) for u, i, *_ in larder.declined.iter_rows()) == [
+        *[("U1", "N2")] * 3,  # once for each click beside it
+        ("U2", "N4"),
+    ]
+    assert (summary.interactions, summary.dropped, summary.time_unit) == (5, {"time cannot be read": 1}, "s")
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [(["[a b]", None], r"in square brackets that is no JSON list .* '\[a b\]'"), ([[["a"]], []], "has lists of List")],
+)
+def test_lists_that_are_none_are_refused(tmp_path: Path, column: list[object], says: str):
+    table = pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "shown": pl.Series(column)})
+    table.write_parquet(tmp_path / "log.parquet")
+    asked = Data(path="log.parquet", text="{key}", columns={"shown": "shown"})
+    with pytest.raises(DataFault, match=says):
+        prepare(asked, Split(method="last"), seed=7, here=tmp_path, out=tmp_path / "out")

@@ -203,7 +203,11 @@ def test_files_of_a_folder_are_read_by_name_and_their_rows_can_be_found(tmp_path
     table = Table(file="log")
     assert readers.header(folder, table) == ["who", "what", "when", "part"]
     every = list(readers.batches(folder, table, columns))
-    assert [(rows.file, rows.before) for rows in every] == [("0.csv", 0), ("2.csv", 2), ("1.csv", 4)]
+    assert [(rows.file, rows.before) for rows in every] == [
+        ("part=0/0.csv", 0),
+        ("part=0/2.csv", 2),
+        ("part=1/1.csv", 4),
+    ]
     whole = readers.read(folder, table, columns).table
     assert whole.select("line", "user", "item", "part").rows() == [
         (2, "ann", "Heat", "0"),

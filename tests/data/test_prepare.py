@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -109,6 +110,47 @@ def test_negative_times_are_left_out_with_their_reason(tmp_path: Path):
     assert summary.dropped == {"a negative time": 5}
     rejected = pl.read_parquet(tmp_path / "out" / "rejected_rows.parquet")
     assert rejected.select("line", "user").rows() == [(n + 2, world["user"][n]) for n in range(5)]
+
+
+def test_a_stray_time_is_entered_with_what_stood_there(tmp_path: Path):
+    world = cinema().with_columns(pl.col("time").cast(pl.String))
+    written = ["2026-05-31", "-1.5", "-1"]
+    first = pl.Series(written).append(world["time"].slice(3))
+    write_csv(tmp_path, world.with_columns(first.alias("time")))
+    prepare(Data(path="cinema.csv"), LAST, seed=7, here=tmp_path, out=tmp_path / "out")
+    rejected = pl.read_parquet(tmp_path / "out" / "rejected_rows.parquet")
+    who = [f"{world['user'][n]},{world['item'][n]}" for n in range(3)]
+    assert rejected.select("line", "reason", "raw").rows() == [
+        (2, "time cannot be read", f"{who[0]},2026-05-31 00:00:00.000000"),
+        (3, "a negative time", f"{who[1]},-1.5"),
+        (4, "a negative time", f"{who[2]},-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"user": [[1], [2]], "item": ["x", "y"]}, r"List\(Int64\)"),
+        ({"user": ["a", "b"], "item": ["x", "y"], "rating": [{"stars": 1}, {"stars": 2}]}, "for rating holds Struct"),
+        ({"user": ["a", "b"], "item": ["x", "y"], "time": [timedelta(1), timedelta(2)]}, "for time holds Duration"),
+    ],
+)
+def test_columns_of_lists_or_objects_are_refused(tmp_path: Path, table: dict[str, list[object]], says: str):
+    pl.DataFrame(table).write_parquet(tmp_path / "log.parquet")
+    text = "{title}" if "title" in table else "{key}"
+    with pytest.raises(DataFault, match=says):
+        prepare(Data(path="log.parquet", text=text), LAST, seed=7, here=tmp_path, out=tmp_path / "out")
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path):
+    for day in (1, 2):
+        log = "user,item,time\na,x,1\n,y,2\nb,x,3\nb,z,4\na,y,5\n"
+        (tmp_path / "logs" / f"day={day}").mkdir(parents=True)
+        (tmp_path / "logs" / f"day={day}" / "part.csv").write_text(log)
+    asked = Data(path="logs", text="{key}", min_user=1, duplicates="keep")
+    prepare(asked, LAST, seed=7, here=tmp_path, out=tmp_path / "out")
+    rejected = pl.read_parquet(tmp_path / "out" / "rejected_rows.parquet")
+    assert rejected.select("file", "line").rows() == [("day=1/part.csv", 3), ("day=2/part.csv", 3)]
 
 
 def test_users_with_one_interaction_train_and_are_not_asked(tmp_path: Path):

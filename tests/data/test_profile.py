@@ -186,3 +186,11 @@ def test_columns_of_lists_and_of_spans_are_shown_and_are_no_ids(tmp_path: Path):
 def test_a_log_of_empty_ids_is_not_said_to_have_no_columns_for_them(tmp_path: Path):
     (tmp_path / "log.csv").write_text('user,item\n"",""\n,a\n')
     assert lines(profile(tmp_path / "log.csv")) == ["No row has both a user and an item, so there is nothing to count."]
+
+
+def test_columns_of_lists_have_no_role_and_bytes_are_read(tmp_path: Path):
+    table = {"user": [[1], [2]], "item": [b"\xff", b"x"], "time": [[1], [2]], "rating": [[5], [4]], "note": ["a", "b"]}
+    pl.DataFrame(table).write_parquet(tmp_path / "log.parquet")
+    found = profile(tmp_path / "log.parquet")
+    assert (found.rows, found.roles) == (2, {"item": "item"})
+    assert [column.example for column in found.columns] == ["[1]", "ff", "[1]", "[5]", "a"]

@@ -29,7 +29,8 @@ Row = tuple[str, str, int, int, str]
 
 def write(folder: Path, rows: list[Row]) -> Path:
     table = pl.DataFrame(rows, schema=["user", "item", "time", "rating", "behaviour"], orient="row")
-    table.write_csv(folder / "log.csv")
+    beside = pl.col("item") + " " + pl.col("item").shift(1, fill_value="q")
+    table.with_columns(beside.alias("beside")).write_csv(folder / "log.csv")
     return folder / "log.csv"
 
 
@@ -60,7 +61,16 @@ DATA = st.builds(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(ROW, min_size=1, max_size=40), DATA, st.sampled_from(["last", "time"]), st.integers(1, 40))
+@given(
+    st.lists(ROW, min_size=1, max_size=40),
+    st.builds(
+        lambda data, columns: data.model_copy(update={"columns": columns}),
+        DATA,
+        st.sampled_from([{}, {"shown": "beside"}]),
+    ),
+    st.sampled_from(["last", "time"]),
+    st.integers(1, 40),
+)
 def test_neither_memory_nor_the_size_of_pieces_changes_a_byte(rows: list[Row], data: Data, method: str, piece: int):
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.powerlaw import write_log
 from llmrec.data.prepare import prepare
-from llmrec.errors import DataFault
+from llmrec.data.spark import session
+from llmrec.errors import DataFault, RunFault
 from llmrec.recipe.sections import Behaviours, Data, Split
 from tests.worlds import write_csv
 
@@ -33,20 +34,20 @@ SHOP = Behaviours(target=["buy"], context=["view"], exposed=["shown"])
 TABLES = ("histories", "catalogue", "queries", "users", "declined", "rejected_rows")
 
 
-def alike(folder: Path, data: Data, split: Split, *, master: str = "local[2]") -> None:
-    """Prepares with both engines and compares every file."""
-    outs = []
-    for engine in ("polars", "spark"):
-        asked = data.model_copy(update={"engine": engine, "spark_master": master})
-        outs.append(folder / f"out-{engine}")
-        shutil.rmtree(outs[-1], ignore_errors=True)
-        prepare(asked, split, seed=7, here=folder, out=outs[-1])
-    assert {path.name for path in outs[0].iterdir()} == {path.name for path in outs[1].iterdir()}
-    for name in TABLES:
-        ours, theirs = (pl.read_parquet(out / f"{name}.parquet") for out in outs)
-        assert ours.equals(theirs), name
-        assert ours.schema == theirs.schema, name
-    assert (outs[0] / "summary.json").read_text() == (outs[1] / "summary.json").read_text()
+def alike(folder: Path, data: Data, split: Split, *masters: str) -> None:
+    """Prepares with polars and with Spark on each master (two threads, if none is named), and compares every file."""
+    first, *others = (folder / f"out-{n}" for n in range(1 + max(1, len(masters))))
+    for out, master in zip([first, *others], [None, *(masters or ["local[2]"])], strict=True):
+        spark = {"engine": "spark", "spark_master": master} if master else {"engine": "polars"}
+        shutil.rmtree(out, ignore_errors=True)
+        prepare(data.model_copy(update=spark), split, seed=7, here=folder, out=out)
+    for out in others:
+        assert {path.name for path in first.iterdir()} == {path.name for path in out.iterdir()}
+        for name in TABLES:
+            ours, theirs = (pl.read_parquet(made / f"{name}.parquet") for made in (first, out))
+            assert ours.equals(theirs), name
+            assert ours.schema == theirs.schema, name
+        assert (first / "summary.json").read_text() == (out / "summary.json").read_text()
 
 
 def a_shop(folder: Path) -> None:
@@ -61,6 +62,7 @@ def a_shop(folder: Path) -> None:
                 "time": 1_600_000_000 + n // 9 * 1000,
                 "rating": str(n % 5 + 1) if n % 3 else "",
                 "behaviour": words[n % 5],
+                "beside": f"i{n % 37} i{n % 31}",
             }
             for n in range(2500)
         ),
@@ -74,6 +76,7 @@ WORLDS = [
     (Data(path="shop.csv", text="{key}", behaviours=SHOP), Split(target="last")),
     (Data(path="shop.csv", text="{key}", behaviours=SHOP, duplicates="last"), Split(method="last")),
     (Data(path="shop.csv", text="{key}", duplicates="keep", min_user=41), Split(target="all", quantile=0.7)),
+    (Data(path="shop.csv", text="{key}", columns={"shown": "beside"}, behaviours=SHOP), Split(method="last")),
     (Data(path="untimed.csv", text="{key}", min_item=12), Split(method="last")),
 ]
 
@@ -107,13 +110,22 @@ class TestSpark:
                 said.append(str(fault.value))
             assert said[0] == said[1]
 
+    def test_a_job_that_fails_is_one_message(self, tmp_path: Path) -> None:
+        asked = Data(path="log.csv", spark_master="local[1]")
+        with (
+            pytest.raises(RunFault, match=r"Spark gave up \(.*nowhere.*Workers must see"),
+            session(asked, tmp_path) as up,
+        ):
+            up.read.parquet(str(tmp_path / "nowhere"))
+
     def test_on_a_master_and_two_workers(self, worlds: Path, cluster: str) -> None:
         for data, split in WORLDS[2:3]:
-            alike(worlds, data, split, master=cluster)
+            alike(worlds, data, split, cluster)
 
-    def test_on_five_million_interactions(self, tmp_path: Path) -> None:
+    def test_on_five_million_interactions(self, tmp_path: Path, cluster: str) -> None:
         write_log(tmp_path, 5_000_000)
-        alike(tmp_path, Data(path="interactions.parquet", text="{key}", memory=3), Split())
+        data = Data(path="interactions.parquet", text="{key}", memory=3)
+        alike(tmp_path, data, Split(), "local[2]", cluster)
 
 
 def test_without_pyspark_there_is_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,8 @@ class Pool:
             table = self.larder.declined.filter(pl.col("reason") == reason)
             if not table.height:
                 why = {
-                    "skipped": "the log has no impressions that were passed over: name them in data.behaviours.exposed",
+                    "skipped": "the log has no impressions that were passed over: name them in "
+                    "data.behaviours.exposed, or map their column with data.columns: {shown: ...}",
                     "low_rated": "no rows were rated below data.min_rating: set it",
                 }[reason]
                 raise DataFault(f"pairs.from: {reason} has a share, and {why}, or take the source away.")

@@ -81,8 +81,10 @@ class Data(Reading):
     """Interactions of one's own: a file, a folder, a pattern (`logs/*.parquet`), an address (`s3://...`), or a list of
     them; relative paths start at the recipe's folder."""
     columns: dict[str, str] = {}
-    """Our name -> the file's name, for `user`, `item`, `time` and, if there are any, `rating` and `behaviour`; others
-    are item text. A log without users has its sessions: `{user: session_id}`."""
+    """Our name -> the file's name, for `user`, `item`, `time` and, if there are any, `rating`, `behaviour` and `shown`
+    (what was on the screen beside the item); others are item text. A log without users: `{user: session_id}`."""
+    shown_separator: Annotated[str, Field(min_length=1)] = " "
+    """Between the items of `shown`, where it is text; lists (Parquet, JSON) are taken as they are."""
     items: Items | None = None
     """A file with the items' text, if it is not in the interactions."""
     min_rating: float | None = None
