@@ -2,10 +2,9 @@
 
     python benchmarks/prompt_tokens.py [--tokenizer FOLDER] [--markdown]
 
-On the dataset `sample`, which lies in the repository. The tokenizer is the one that a recipe with `model.build` and the
-template builds: learned on the catalogue and the template's own words (and the letters, where answers are letters), so
-that nearly every word is one token. Another catalogue or model has other numbers; `--tokenizer` takes a model's folder
-and measures with that one.
+On the dataset `sample`, which lies in the repository. The tokenizer is the BPE of `model.build`, learned on the titles
+and the template's own words (and the letters, where answers are letters), so that nearly every word is one token.
+Another catalogue or model has other numbers; `--tokenizer` takes a model's folder and measures with that one.
 
 `frame` is a prompt without history, with 20 candidates where the template lists some; `item` what an item of the
 history adds on average, `title` what its title alone takes; `share` the titles' part of a prompt filled to 512 tokens;

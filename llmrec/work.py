@@ -130,7 +130,7 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path, shard: Shard | 
             return made.with_columns(negs.select(GUARDS))
 
         parts[fold] = write_parts(queries, make, out / SHARED / fold, mine)
-    if mine.of > 1:
+    if shard is not None:  # of one, too: whole stages are put together by `llmrec pairs` alone
         return
     guards = dict.fromkeys(GUARDS, 0)
     for fold, paths in parts.items():
@@ -367,6 +367,7 @@ def report(task: Task, out: Path) -> None:
 def prompt_of(task: Task, user: str) -> str:
     """The prompt of a user's test query, as text, with token counts. Raises DataFault for an unknown user."""
     from llmrec.pairs.sample import sample_prompt
+    from llmrec.prompts.details import details_of
 
     larder = task.larder()
     known = larder.users.filter(pl.col(KEY) == user)
@@ -379,7 +380,14 @@ def prompt_of(task: Task, user: str) -> str:
     offered = None
     if encoder.template.lists_candidates:
         offered = _candidates(task, "test").filter(pl.col(QUERY) == query[QUERY])["items"][0].to_list()
-    return sample_prompt(encoder, larder.contexts(queries)[0], candidates=offered, target=query["target"])
+    told = details_of(queries, larder, encoder.template)
+    return sample_prompt(
+        encoder,
+        larder.contexts(queries)[0],
+        candidates=offered,
+        target=query["target"],
+        details=told[0] if told else None,
+    )
 
 
 def rule_of(task: Task, one: ArmRun) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,20 @@ RULE = "─" * 60
 
 
 def sample_prompt(
-    encoder: Encoder, context: Codes, *, candidates: Codes | None = None, target: int | None = None
+    encoder: Encoder,
+    context: Codes,
+    *,
+    candidates: Codes | None = None,
+    target: int | None = None,
+    details: Sequence[Mapping[str, str]] | None = None,
 ) -> str:
     """What the model reads for one context, and the answer that is hoped for, where there is a target.
 
-    A newline at the prompt's end is shown as ⏎, since it would not be seen.
+    `details` are what the template asks of each item beside its text. A newline at the prompt's end is shown as ⏎,
+    since it would not be seen.
     """
-    prompt = encoder.prompt(context, candidates)
+    offers = None if candidates is None else [candidates]
+    [prompt] = encoder.prompts([context], offers, None if details is None else [details])
     kept = f"{prompt.kept} of {len(context)} items"
     lines = [
         f"prompt, {encoder.template.signature}: {_tokens(len(prompt.ids))} of {encoder.budget}, {kept}",
