@@ -140,7 +140,8 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path, shard: Shard | 
     forget(out / SHARED)
     some = pl.read_parquet(out / "train.parquet", n_rows=SHOWN)
     write_text(samples_text(some, of=len(asked), budget=recipe.prompt.budget), out / "sample.txt")
-    write_text(encoders[0].template.source, out / "template.jinja")
+    for n, one_of in enumerate(encoders, start=1):
+        write_text(one_of.template.source, out / ("template.jinja" if n == 1 else f"template-{n}.jinja"))
     chats = {one.template.signature: one.chat.as_json() for one in encoders if one.chat is not None}
     if chats:
         write_json(chats, out / CHATS)

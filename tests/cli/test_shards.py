@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
+from typer.testing import CliRunner
 
+from llmrec.cli import app
 from llmrec.language.tokenizer import build_tokenizer
 from llmrec.pairs import parts
+from llmrec.report.samples import write_samples
 from tests.cli.test_bad_input import CSV, RECIPE, Desk
 from tests.worlds import item_texts
 
@@ -73,6 +77,23 @@ def test_each_round_is_shared(desk: Desk) -> None:
         assert len(said(desk, ROUNDS, "--shard", shard)) == 2
     assert desk.llmrec("pairs", ROUNDS).exit_code == 0
     assert written(desk.run / "pairs") == whole
+
+    published = CliRunner().invoke(app, ["publish", str(desk.run), "--to", "me/pairs", "--pairs-only", "--dry-run"])
+    assert published.exit_code == 0, published.stderr
+    assert "round-2/train.parquet" in published.stdout
+    folder = desk.run / "publish" / "pairs"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "llmrec prepare recipe.yaml && llmrec retrieve recipe.yaml && llmrec pairs recipe.yaml" in card
+    assert "| fingerprint of pairs/round-2 |" in card
+    configs = yaml.safe_load(card.split("---\n")[1])["configs"]
+    assert [one["config_name"] for one in configs] == ["round-1", "round-2"]
+    assert all((folder / one["path"]).is_file() for config in configs for one in config["data_files"])
+
+    page = write_samples(desk.run, desk.run / "report", name="r")
+    assert page is not None
+    text = page.read_text(encoding="utf-8")
+    assert "round-1: " in text
+    assert "round-2: with one from popular" in text
 
 
 def test_what_is_finished_is_said_to_be_and_left(desk: Desk) -> None:
