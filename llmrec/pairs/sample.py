@@ -11,6 +11,7 @@ import polars as pl
 from llmrec.prompts.encoding import Codes, Encoder
 
 SHOWN = 10_000  # pairs that samples are looked for among
+LONG = 300  # characters of an answer that are shown
 RULE = "─" * 60
 
 
@@ -51,7 +52,8 @@ class Sample:
 
 
 def samples(pairs: pl.DataFrame) -> list[Sample]:
-    """A pair for each kind that there is: an easy one, with untouched items drawn alike for all, and one a source.
+    """A pair for each kind that there is: an easy one, with untouched items drawn alike for all, and one a source; and
+    of templates that none of these was written with, one each.
 
     Of a source that ranks what it finds, the pair with the item that it ranked highest. Read columns: those of pairs.
     """
@@ -65,8 +67,8 @@ def samples(pairs: pl.DataFrame) -> list[Sample]:
         if has.height and (source != "uniform" or not found):
             best = min(has.select("rejected_from", "rejected_rank").with_row_index().rows(), key=_depth(source))
             found.append(Sample(f"with one from {source}", has.row(best[0], named=True)))
-    if not found and pairs.height:
-        found.append(Sample("the first", pairs.row(0, named=True)))
+    for template in sorted({*pairs["template"]} - {one.pair["template"] for one in found}):
+        found.append(Sample(f"with {template}", pairs.filter(template=template).row(0, named=True)))
     return found
 
 
@@ -97,10 +99,10 @@ def sample_pair(pair: dict[str, Any], budget: int) -> str:
         RULE,
         _shown(pair["prompt"]),
         RULE,
-        f"chosen    {pair['chosen']!r}",
+        f"chosen    {_quoted(pair['chosen'])}",
     ]
     for text, words in zip(pair["rejected"], origins(pair), strict=True):
-        lines.append(f"rejected  {text!r}  [{words}]")
+        lines.append(f"rejected  {_quoted(text)}  [{words}]")
     lines.append(f"longest: prompt and answer take {_tokens(pair['longest'])}")
     return "\n".join(lines)
 
@@ -109,6 +111,11 @@ def origins(pair: dict[str, Any]) -> list[str]:
     """Where each rejected answer came from: `retrieved, rank 3`."""
     told = zip(pair["rejected_from"], pair["rejected_rank"], strict=True)
     return [source if rank is None else f"{source}, rank {rank}" for source, rank in told]
+
+
+def _quoted(answer: str) -> str:
+    """An answer as it is, its ends to be seen; a very long one is cut, which is said."""
+    return repr(answer) if len(answer) <= LONG else f"{answer[:LONG]!r}... ({len(answer):,} characters)"
 
 
 def _shown(text: str) -> str:
