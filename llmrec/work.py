@@ -41,10 +41,14 @@ def candidates(task: Task, out: Path) -> None:
 
 def retrieve(task: Task, out: Path) -> None:
     """Fits the retriever on all training positions, and a second one, which mines, on the earlier ones only."""
+    from llmrec.prompts.details import refuse_unknown
+    from llmrec.prompts.template import load_template
     from llmrec.rank.scorer import rank_catalogue
     from llmrec.retriever.fit import Asked, fit
 
     larder, recipe = task.larder(), task.recipe
+    for name in recipe.prompt.templates:  # before anything is fitted
+        refuse_unknown(larder, load_template(name, here=task.here))
     valid = larder.fold("valid")
     asked = larders.training_queries(larder, recipe.pairs.per_user)
     held = Asked(larder.contexts(valid), valid["target"].to_numpy(), larder.moments(valid))
