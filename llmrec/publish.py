@@ -124,18 +124,43 @@ def _model(evidence: Evidence, arm: str, to: str, dataset: str | None) -> Parcel
 
 
 def _pairs(run: Path, dataset: str) -> Parcel:
-    """The pairs as they are, with recipe, templates, and the card written beside them, where they come from added."""
-    card = run / "pairs" / "README.md"
-    if not card.is_file():
+    """The pairs as they are, with recipe, templates, and the card written beside them, where they come from added.
+
+    Pairs of several rounds go as one subset a round, each with the card of its own, and a card of all.
+    """
+    cards = sorted((run / "pairs").rglob("README.md"))
+    if not cards:
         raise RunFault(f"{run}: pairs/README.md is not there. Run `llmrec pairs` first.")
     folder = _fresh(run / "publish" / "pairs")
-    _copy(run / "pairs", folder, ("*.parquet", "*.jinja", "chats.json"))
-    write_text(f"{card.read_text(encoding='utf-8').rstrip()}\n\n{provenance(run)}", folder / "README.md")
+    for card in cards:
+        place = card.parent.relative_to(run / "pairs")
+        _copy(card.parent, folder / place, ("*.parquet", "*.jinja", "chats.json", "README.md"))
+    top = folder / "README.md"
+    text = top.read_text(encoding="utf-8").rstrip() if top.is_file() else _rounds(folder)
+    write_text(f"{text}\n\n{provenance(run)}", top)
     recipe = run / "recipe.yaml"
     if recipe.is_file():
         content = _without_folders(yaml.safe_load(recipe.read_text(encoding="utf-8")))
         write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), folder / "recipe.yaml")
     return Parcel(dataset, "dataset", folder)
+
+
+def _rounds(folder: Path) -> str:
+    """The card of all rounds: the first one's front matter, with a subset for each, and where their own cards are."""
+    cards = sorted(folder.rglob("README.md"), key=lambda path: [(len(part), part) for part in path.parts])
+    front = next(yaml.safe_load_all(cards[0].read_text(encoding="utf-8").partition("\n---\n")[0]))
+    places = [card.parent.relative_to(folder).as_posix() for card in cards]
+    front["configs"] = [
+        {
+            "config_name": place.replace("/", "-"),
+            "data_files": [{"split": fold, "path": f"{place}/{fold}.parquet"} for fold in ("train", "valid")],
+        }
+        for place in places
+    ]
+    lines = [f"* [{place}]({place}/README.md)" for place in places]
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    title = f"# {front['pretty_name']}, in rounds"
+    return "\n".join([f"---\n{head}---", "", title, "", "A round a subset, with a card of its own:", "", *lines])
 
 
 def _built(evidence: Evidence, adapter: Path) -> Path:

@@ -68,10 +68,16 @@ def run_stage(verb: str, loaded: Loaded, *, runs: Path) -> None:
 
 
 def run_shard(shard: Shard, loaded: Loaded, *, runs: Path) -> None:
-    """One process' share of the pairs' parts; `run_stage` for `pairs` puts them together and makes what is missing."""
+    """One process' share of the pairs' parts; `run_stage` for `pairs` puts them together and makes what is missing.
+
+    Shards are told apart by their numbers, so any launcher may start them.
+    """
     run, task = _open(loaded, runs)
-    for stage in plan(task):
-        folder = run.share(stage) if stage.verb == "pairs" else None
+    chosen = [stage for stage in plan(task) if stage.verb == "pairs"]
+    if not chosen:
+        note("pairs: this recipe has nothing to do here.")
+    for stage in chosen:
+        folder = run.share(stage)
         if folder is not None:
             does: Any = stage.work
             does(folder, shard=shard)

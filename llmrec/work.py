@@ -41,12 +41,17 @@ def candidates(task: Task, out: Path) -> None:
 
 def retrieve(task: Task, out: Path) -> None:
     """Fits the retriever on all training positions, and a second one, which mines, on the earlier ones only."""
+    from llmrec.prompts.details import refuse_unknown
+    from llmrec.prompts.template import load_template
     from llmrec.rank.scorer import rank_catalogue
     from llmrec.retriever.fit import Asked, fit
 
     larder, recipe = task.larder(), task.recipe
+    # Before hours go into what pairs and prompts could not use.
     if any(one.recipe.objective for one in task.arms):
-        refuse_unmet(larder, recipe.drawn, recipe.pairs.guard)  # before hours go into what pairs could not use
+        refuse_unmet(larder, recipe.drawn, recipe.pairs.guard)
+    for name in recipe.prompt.templates:
+        refuse_unknown(larder, load_template(name, here=task.here))
     valid = larder.fold("valid")
     asked = larders.training_queries(larder, recipe.pairs.per_user)
     held = Asked(larder.contexts(valid), valid["target"].to_numpy(), larder.moments(valid))
@@ -132,7 +137,7 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path, shard: Shard | 
             return made.with_columns(negs.select(GUARDS))
 
         parts[fold] = write_parts(queries, make, out / SHARED / fold, mine)
-    if mine.of > 1:
+    if shard is not None:  # of one, too: whole stages are put together by `llmrec pairs` alone
         return
     guards = dict.fromkeys(GUARDS, 0)
     for fold, paths in parts.items():
@@ -142,7 +147,8 @@ def pairs(task: Task, turn: Turn, one: ArmRun | None, out: Path, shard: Shard | 
     forget(out / SHARED)
     some = pl.read_parquet(out / "train.parquet", n_rows=SHOWN)
     write_text(samples_text(some, of=len(asked), budget=recipe.prompt.budget), out / "sample.txt")
-    write_text(encoders[0].template.source, out / "template.jinja")
+    for n, one_of in enumerate(encoders, start=1):
+        write_text(one_of.template.source, out / ("template.jinja" if n == 1 else f"template-{n}.jinja"))
     chats = {one.template.signature: one.chat.as_json() for one in encoders if one.chat is not None}
     if chats:
         write_json(chats, out / CHATS)
@@ -369,6 +375,7 @@ def report(task: Task, out: Path) -> None:
 def prompt_of(task: Task, user: str) -> str:
     """The prompt of a user's test query, as text, with token counts. Raises DataFault for an unknown user."""
     from llmrec.pairs.sample import sample_prompt
+    from llmrec.prompts.details import details_of
 
     larder = task.larder()
     known = larder.users.filter(pl.col(KEY) == user)
@@ -381,7 +388,14 @@ def prompt_of(task: Task, user: str) -> str:
     offered = None
     if encoder.template.lists_candidates:
         offered = _candidates(task, "test").filter(pl.col(QUERY) == query[QUERY])["items"][0].to_list()
-    return sample_prompt(encoder, larder.contexts(queries)[0], candidates=offered, target=query["target"])
+    told = details_of(queries, larder, encoder.template)
+    return sample_prompt(
+        encoder,
+        larder.contexts(queries)[0],
+        candidates=offered,
+        target=query["target"],
+        details=told[0] if told else None,
+    )
 
 
 def rule_of(task: Task, one: ArmRun) -> str:

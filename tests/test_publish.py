@@ -60,7 +60,8 @@ def test_pairs_go_alone_with_where_they_come_from(run: Path, capsys: pytest.Capt
     assert (data.kind, data.repository) == ("dataset", "me/pairs")
     card = (data.folder / "README.md").read_text()
     assert card.startswith("# Pairs\n")
-    assert "llmrec pairs recipe.yaml" in card
+    verbs = ("prepare", "retrieve", "pretrain", "pairs")  # the tokenizer of a model that is built is pre-training's
+    assert " && ".join(f"llmrec {verb} recipe.yaml" for verb in verbs) in card
     assert "| sha256 of prepare/histories.parquet | abc123 |" in card
     assert "| no item \\| at all | 1,234 |" in card
     assert "The run was not evaluated" in card

@@ -19,6 +19,7 @@ class Form(StrEnum):
     listwise = "listwise"
     messages = "messages"
     axolotl = "axolotl"
+    axolotl_orpo = "axolotl-orpo"
     llamafactory = "llamafactory"
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from llmrec.columns import ITEMS, POSITION, QUERY, RANK, RATINGS, SCORE, SOURCE, TARGET, TIMES, USER
+from llmrec.columns import ITEMS, POSITION, QUERY, RANK, SCORE, SOURCE, TARGET, USER
 from llmrec.errors import DataFault
 from llmrec.progress import track
 from llmrec.prompts.bulk import listed
+from llmrec.prompts.details import details_of
 from llmrec.prompts.encoding import BATCH, Encoder, Prompt
-from llmrec.prompts.items import ago, rated
 from llmrec.rng import rng_for
 from llmrec.streams import Streams
 
@@ -135,7 +135,7 @@ def _together(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -
 def _one_by_one(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -> pl.DataFrame:
     """The same, each prompt rendered and tokenized."""
     contexts = larder.contexts(rows)
-    details = _details(rows, larder, encoder) if encoder.template.details else None
+    details = details_of(rows, larder, encoder.template)
     made: list[dict[str, object]] = []
     for start in track(range(0, rows.height, BATCH), "pairs"):
         some = rows.slice(start, BATCH).rows(named=True)
@@ -153,27 +153,6 @@ def _one_by_one(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int)
             made.append({**_pair(row, prompt, encoder, offer), "titles": titles})
     own = pl.DataFrame(made, schema={name: PAIRS_SCHEMA[name] for name in made[0]})
     return rows.select(QUERY, USER, pl.col(TARGET).alias("chosen_item"), *_provenance()).hstack(own)
-
-
-def _details(rows: pl.DataFrame, larder: Larder, encoder: Encoder) -> list[list[dict[str, str]]]:
-    """What the template asks of each item of each context beside its text."""
-    asked, (_, starts) = encoder.template.details, larder.flat
-    histories, known = larder.histories, {}
-    if "rating" in asked:
-        if RATINGS not in histories.columns or histories[RATINGS].null_count():
-            raise DataFault(f"{encoder.template.where}: asks for item.rating, and the data have no ratings.")
-        flat = histories[RATINGS].explode(empty_as_null=False).to_list()
-        first = starts[rows[USER].to_numpy()]
-        spans = zip(first.tolist(), (first + rows[POSITION].to_numpy()).tolist(), strict=True)
-        known["rating"] = [[rated(one) for one in flat[a:b]] for a, b in spans]
-    if "ago" in asked:
-        if histories[TIMES].null_count():
-            raise DataFault(f"{encoder.template.where}: asks for item.ago, and the data have no times.")
-        known["ago"] = [[ago(one) for one in (at[-1] - at[:-1]).tolist()] for at in larder.moments(rows)]
-    return [
-        [dict(zip(known, words, strict=True)) for words in zip(*some, strict=True)]
-        for some in zip(*known.values(), strict=True)
-    ]
 
 
 def _provenance() -> list[pl.Expr]:

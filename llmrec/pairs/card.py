@@ -123,9 +123,9 @@ def write_card(
             "",
             "## Licence",
             "",
-            f"The prompts and answers are text of {dataset}, under its licence: {licence or 'unknown; ask its owner'}"
-            + (f" ({licence_url})." if licence_url else "."),
-            *(["", "## Citation", "", citation.strip()] if citation else []),
+            f"The prompts and answers are text of {dataset}, under its licence: "
+            f"{(licence or 'unknown; ask its owner').rstrip('.')}" + (f" ({licence_url})." if licence_url else "."),
+            *(["", "## Citation", "", citation.strip()] if citation and citation != "none" else []),
             "",
         ]
     )

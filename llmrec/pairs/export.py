@@ -6,10 +6,12 @@ conversational  the same as lists of {role, content}, for models with a chat tem
 listwise        prompt, chosen, rejected: list, one row a pair
 sft             prompt, completion: the chosen answer only, one row a pair
 messages        messages: the user's and the assistant's, one row a pair (SFT of TRL, axolotl, unsloth)
-axolotl         messages, chosen, rejected: axolotl's `type: chat_template.default` for `rl: dpo`, orpo, simpo
+axolotl         messages, chosen, rejected: axolotl's `type: chat_template.default` for `rl: dpo`, ipo, simpo
+axolotl-orpo    chosen, rejected: the whole conversation of both, axolotl's `type: chat_template.argilla` for `rl: orpo`
 llamafactory    conversations, chosen, rejected as {from, value}: LLaMA-Factory's sharegpt with `ranking: true`
 
-A conversation has the system's words where the template of the pairs has some.
+A conversation has the system's words where the template of the pairs has some. Where the layouts are written down:
+axolotl's docs/rlhf.qmd and src/axolotl/prompt_strategies, LLaMA-Factory's data/README.md, TRL's "Dataset formats".
 """
 
 from __future__ import annotations
@@ -74,23 +76,31 @@ def axolotl(pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def axolotl_orpo(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Two conversations of one question and one answer each, and, where there is one, the system's words."""
+    asked = _said("user", pl.col("prompt"))
+    return exploded(pairs).select(
+        *(pl.concat_list(asked, _said("assistant", _bare(name))).alias(name) for name in ("chosen", "rejected")),
+        *_system(pairs),
+    )
+
+
 def llamafactory(pairs: pl.DataFrame) -> pl.DataFrame:
     """conversations up to the answer, the two answers, and, where there is one, the system's words."""
-    spoken = [pl.col(SYSTEM).alias("system")] if SYSTEM in pairs.columns else []
     return exploded(pairs).select(
         pl.concat_list(_message("human", pl.col("prompt"), "from", "value")).alias("conversations"),
         _message("gpt", _bare("chosen"), "from", "value").alias("chosen"),
         _message("gpt", _bare("rejected"), "from", "value").alias("rejected"),
-        *spoken,
+        *_system(pairs),
     )
 
 
 SYSTEM = "system"  # the column that `unwrapped` adds
 FORMS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "trl": trl, "conversational": conversational, "sft": sft, "text": text, "listwise": listwise,
-    "messages": messages, "axolotl": axolotl, "llamafactory": llamafactory,
+    "messages": messages, "axolotl": axolotl, "axolotl-orpo": axolotl_orpo, "llamafactory": llamafactory,
 }  # fmt: skip
-TALKS = ("conversational", "messages", "axolotl", "llamafactory")
+TALKS = ("conversational", "messages", "axolotl", "axolotl-orpo", "llamafactory")
 
 
 def export(pairs_path: Path, form: str, out: Path, *, chat: Callable[[str | None], Chat] | None = None) -> int:
@@ -198,6 +208,11 @@ def _message(role: str, content: pl.Expr, who: str = "role", what: str = "conten
 def _said(role: str, content: pl.Expr) -> pl.Expr:
     """A conversation of one message: list[struct{role, content}]."""
     return pl.concat_list(_message(role, content))
+
+
+def _system(pairs: pl.DataFrame) -> list[pl.Expr]:
+    """The system's words in a column of their own, for trainers that take them there."""
+    return [pl.col(SYSTEM).alias("system")] if SYSTEM in pairs.columns else []
 
 
 def _asked(pairs: pl.DataFrame) -> pl.Expr:

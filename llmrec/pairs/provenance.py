@@ -17,11 +17,11 @@ def provenance(run: Path) -> str:
     is not there is said not to be there.
     """
     manifest, summary = _json(run / "manifest.json"), _json(run / "prepare" / "summary.json")
-    audit, made = _json(run / "evaluate" / "audit.json"), _json(run / "pairs" / "stage.json")
+    audit, made = _json(run / "evaluate" / "audit.json"), sorted((run / "pairs").rglob("stage.json"))
     facts = [
         ("llmrec", str(manifest.get("llmrec", "unknown"))),
         ("commit", str(manifest.get("commit") or "unknown")),
-        ("fingerprint of the pairs", str(made.get("fingerprint", "unknown"))),
+        *((f"fingerprint of {path.parent.relative_to(run)}", str(_json(path).get("fingerprint"))) for path in made),
     ]
     for stage, files in SOURCES.items():
         found = _json(run / stage / "stage.json").get("outputs", {})
@@ -31,7 +31,7 @@ def provenance(run: Path) -> str:
         "number of processes:",
         "",
         "```",
-        "llmrec prepare recipe.yaml && llmrec retrieve recipe.yaml && llmrec pairs recipe.yaml",
+        _command(run),
         "```",
     ]
     return "\n".join(
@@ -52,6 +52,14 @@ def provenance(run: Path) -> str:
             "",
         ]
     )
+
+
+def _command(run: Path) -> str:
+    """What makes the pairs again, and no more than that."""
+    if (run / "rounds").is_dir():  # later pairs may come from what earlier ones taught
+        return "llmrec run recipe.yaml"
+    verbs = ("prepare", "retrieve", *(["pretrain"] if (run / "pretrain").is_dir() else []), "pairs")
+    return " && ".join(f"llmrec {verb} recipe.yaml" for verb in verbs)
 
 
 def _left_out(dropped: Mapping[str, int] | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,25 @@ import polars as pl
 from llmrec.prompts.encoding import Codes, Encoder
 
 SHOWN = 10_000  # pairs that samples are looked for among
+LONG = 300  # characters of an answer that are shown
 RULE = "─" * 60
 
 
 def sample_prompt(
-    encoder: Encoder, context: Codes, *, candidates: Codes | None = None, target: int | None = None
+    encoder: Encoder,
+    context: Codes,
+    *,
+    candidates: Codes | None = None,
+    target: int | None = None,
+    details: Sequence[Mapping[str, str]] | None = None,
 ) -> str:
     """What the model reads for one context, and the answer that is hoped for, where there is a target.
 
-    A newline at the prompt's end is shown as ⏎, since it would not be seen.
+    `details` are what the template asks of each item beside its text. A newline at the prompt's end is shown as ⏎,
+    since it would not be seen.
     """
-    prompt = encoder.prompt(context, candidates)
+    offers = None if candidates is None else [candidates]
+    [prompt] = encoder.prompts([context], offers, None if details is None else [details])
     kept = f"{prompt.kept} of {len(context)} items"
     lines = [
         f"prompt, {encoder.template.signature}: {_tokens(len(prompt.ids))} of {encoder.budget}, {kept}",
@@ -44,7 +52,8 @@ class Sample:
 
 
 def samples(pairs: pl.DataFrame) -> list[Sample]:
-    """A pair for each kind that there is: an easy one, with untouched items drawn alike for all, and one a source.
+    """A pair for each kind that there is: an easy one, with untouched items drawn alike for all, and one a source; and
+    of templates that none of these was written with, one each.
 
     Of a source that ranks what it finds, the pair with the item that it ranked highest. Read columns: those of pairs.
     """
@@ -58,8 +67,8 @@ def samples(pairs: pl.DataFrame) -> list[Sample]:
         if has.height and (source != "uniform" or not found):
             best = min(has.select("rejected_from", "rejected_rank").with_row_index().rows(), key=_depth(source))
             found.append(Sample(f"with one from {source}", has.row(best[0], named=True)))
-    if not found and pairs.height:
-        found.append(Sample("the first", pairs.row(0, named=True)))
+    for template in sorted({*pairs["template"]} - {one.pair["template"] for one in found}):
+        found.append(Sample(f"with {template}", pairs.filter(template=template).row(0, named=True)))
     return found
 
 
@@ -90,10 +99,10 @@ def sample_pair(pair: dict[str, Any], budget: int) -> str:
         RULE,
         _shown(pair["prompt"]),
         RULE,
-        f"chosen    {pair['chosen']!r}",
+        f"chosen    {_quoted(pair['chosen'])}",
     ]
     for text, words in zip(pair["rejected"], origins(pair), strict=True):
-        lines.append(f"rejected  {text!r}  [{words}]")
+        lines.append(f"rejected  {_quoted(text)}  [{words}]")
     lines.append(f"longest: prompt and answer take {_tokens(pair['longest'])}")
     return "\n".join(lines)
 
@@ -102,6 +111,11 @@ def origins(pair: dict[str, Any]) -> list[str]:
     """Where each rejected answer came from: `retrieved, rank 3`."""
     told = zip(pair["rejected_from"], pair["rejected_rank"], strict=True)
     return [source if rank is None else f"{source}, rank {rank}" for source, rank in told]
+
+
+def _quoted(answer: str) -> str:
+    """An answer as it is, its ends to be seen; a very long one is cut, which is said."""
+    return repr(answer) if len(answer) <= LONG else f"{answer[:LONG]!r}... ({len(answer):,} characters)"
 
 
 def _shown(text: str) -> str:

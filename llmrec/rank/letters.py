@@ -18,6 +18,7 @@ from llmrec.columns import QUERY
 from llmrec.data.larder import Larder
 from llmrec.errors import RankingFault
 from llmrec.progress import track
+from llmrec.prompts.details import details_of
 from llmrec.prompts.encoding import Encoder
 from llmrec.rank.language import LanguageRanker, Lists, Ranked, Search
 from llmrec.rank.scores import score
@@ -65,12 +66,15 @@ class LetterRanker(LanguageRanker):
                 "answer.style is letter: a letter names a listed candidate, so the catalogue cannot be ranked with it."
             )
         ids, contexts = queries[QUERY].to_list(), self.larder.contexts(queries)
+        told = details_of(queries, self.larder, self.encoder.template)
         for name, scores in into.tables.items():
             offers = [(i, order) for i, items in enumerate(lists[name]) for order in turned(items, self.orders)]
-            prompts = [
-                prompt.ids
-                for prompt in self.encoder.prompts([contexts[i] for i, _ in offers], [order for _, order in offers])
-            ]
+            made = self.encoder.prompts(
+                [contexts[i] for i, _ in offers],
+                [order for _, order in offers],
+                told and [told[i] for i, _ in offers],
+            )
+            prompts = [prompt.ids for prompt in made]
             said: list[dict[int, list[float]]] = [{} for _ in ids]
             found = self._batches(prompts)
             for some in track(found, words) if words else found:

@@ -14,6 +14,7 @@ from llmrec.language.reading import Read
 from llmrec.language.search import beam, top_k
 from llmrec.language.tree import Node, build_tree, choices
 from llmrec.progress import track
+from llmrec.prompts.details import details_of
 from llmrec.prompts.encoding import Encoder
 from llmrec.rank.language import LanguageRanker, Lists, Ranked, Search
 from llmrec.rank.scores import Choices, Ids, Scores, score
@@ -48,7 +49,8 @@ class TitleRanker(LanguageRanker):
 
     def _rank(self, into: Ranked, queries: pl.DataFrame, lists: Lists, search: Search | None, words: str) -> None:
         ids, contexts = queries[QUERY].to_list(), self.larder.contexts(queries)
-        prompts = [prompt.ids for prompt in self.encoder.prompts(contexts)]
+        told = details_of(queries, self.larder, self.encoder.template)
+        prompts = [prompt.ids for prompt in self.encoder.prompts(contexts, details=told)]
         found = self._batches(prompts)
         for some in track(found, words) if words else found:
             mine = [prompts[i] for i in some]

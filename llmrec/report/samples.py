@@ -20,14 +20,26 @@ def write_samples(run: Path, out: Path, *, name: str) -> Path | None:
     """
     from llmrec.report.report import render
 
-    table, page = run / "pairs" / "train.parquet", out / PAGE
-    if not table.is_file():
+    page = out / PAGE
+    tables = tables_of(run)
+    if not tables:
         page.unlink(missing_ok=True)
         return None
-    some = read_pairs(table, rows=SHOWN)
-    shown = [
-        {"why": one.why, "pair": one.pair, "rejected": list(zip(one.pair["rejected"], origins(one.pair), strict=True))}
-        for one in samples(some)
-    ]
-    rows = pl.scan_parquet(table).select(pl.len()).collect().item()
+    shown: list[dict[str, object]] = []
+    for table in tables:
+        place = table.parent.relative_to(run / "pairs").as_posix()
+        for one in samples(read_pairs(table, rows=SHOWN)):
+            why = one.why if place == "." else f"{place}: {one.why}"
+            rejected = list(zip(one.pair["rejected"], origins(one.pair), strict=True))
+            shown.append({"why": why, "pair": one.pair, "rejected": rejected})
+    rows = pl.scan_parquet(tables).select(pl.len()).collect().item()
     return write_text(render("samples.html.jinja", {"name": name, "samples": shown, "rows": f"{rows:,}"}), page)
+
+
+def tables_of(run: Path) -> list[Path]:
+    """The run's tables of training pairs: one, or one a round, and one an arm where an arm plays itself."""
+    whole = run / "pairs" / "train.parquet"
+    if whole.is_file():
+        return [whole]
+    rounds = [path for path in (run / "pairs").rglob("train.parquet") if path.is_file()]
+    return sorted(rounds, key=lambda path: [(len(part), part) for part in path.relative_to(run).parts])

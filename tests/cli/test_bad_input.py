@@ -113,6 +113,18 @@ def test_interactions_that_cannot_be_used(desk: Desk, content: str | bytes, says
     assert desk.llmrec("prepare").stderr == "prepare: done already\n"
 
 
+@pytest.mark.parametrize("mix", [False, True])
+def test_a_template_that_asks_for_what_the_data_lack_is_refused_before_anything_is_fitted(
+    desk: Desk, mix: bool
+) -> None:
+    desk.done("prepare")
+    message = desk.refuses("retrieve", "prompt.mix=[movies/rated]" if mix else "prompt.template=movies/rated")
+    assert message.endswith(
+        "movies/rated.jinja: asks for item.rating, and the data have no ratings. Map a column to rating "
+        "(data.columns), or take another prompt.template."
+    )
+
+
 def test_interactions_that_are_not_there(desk: Desk) -> None:
     (desk.folder / "films.csv").unlink()
     assert desk.refuses("prepare").endswith("films.csv: there is no such file.")

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from llmrec.cli.export import Form
 from llmrec.errors import DataFault, PromptFault
 from llmrec.pairs.build import build_pairs
 from llmrec.pairs.export import FORMS, TALKS, export, read_pairs
@@ -102,6 +103,30 @@ def test_axolotl_gets_messages_and_two_answers(told: Path, tmp_path: Path):
     ]
     assert first["chosen"] == {"role": "assistant", "content": "Up (2009)"}
     assert sorted(first["rejected"]) == ["content", "role"]
+
+
+def test_axolotl_s_orpo_gets_two_conversations(told: Path, tmp_path: Path):
+    assert export(told, "axolotl-orpo", tmp_path / "a.jsonl") == 9
+    first = rows(tmp_path / "a.jsonl")[0]
+    asked = {"role": "user", "content": " Heat (1995)\n Alien (1979)\n"}
+    assert first["system"] == SYSTEM
+    assert first["chosen"] == [asked, {"role": "assistant", "content": "Up (2009)"}]
+    assert first["rejected"][0] == asked
+    assert [message["role"] for message in first["rejected"]] == ["user", "assistant"]
+
+
+def test_what_stands_in_a_title_is_text_in_every_form(pairs: Path, tmp_path: Path):
+    odd = ['{{ 7 * 7 }} "quoted" \\ <script>', "é \u202e \u0000 {% raw %}", "x" * 10_000]
+    table = pl.read_parquet(pairs).with_columns(chosen=pl.Series([f" {words}" for words in odd]))
+    write_parquet(table, pairs)
+    for form in FORMS:
+        export(pairs, form, tmp_path / "o.jsonl")
+        said = json.dumps(rows(tmp_path / "o.jsonl"), ensure_ascii=False)
+        assert all(json.dumps(words, ensure_ascii=False)[1:-1] in said for words in odd), form
+
+
+def test_the_command_knows_every_form():
+    assert [form.value for form in Form] == list(FORMS)
 
 
 def test_llamafactory_gets_its_file_and_where_to_find_it(told: Path, tmp_path: Path):

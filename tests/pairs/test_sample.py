@@ -35,6 +35,13 @@ def test_a_pair_is_shown_with_where_its_rejected_films_come_from():
     assert f"take {row['longest']} tokens" in text
 
 
+def test_a_very_long_answer_is_cut_where_people_read_it():
+    row = build_pairs(QUERIES, SHOP, lines_encoder(), rejected()).row(1, named=True)
+    text = sample_pair({**row, "chosen": " " + "x" * 9_999, "rejected": [" Up"] * 3}, 64)
+    assert f"chosen    ' {'x' * 299}'... (10,000 characters)\n" in text
+    assert "rejected  ' Up'  [" in text
+
+
 def test_there_is_an_easy_pair_and_one_of_every_source_with_its_best_find():
     pairs = build_pairs(QUERIES, SHOP, lines_encoder(), rejected())
     sources = pl.Series([["uniform"] * 3, ["uniform", "popular", "mined"], ["mined", "uniform", "popular"]])
@@ -45,6 +52,15 @@ def test_there_is_an_easy_pair_and_one_of_every_source_with_its_best_find():
     text = samples_text(pairs, of=3_000, budget=64)
     assert "[mined, rank 2]" in text
     assert text.endswith("These are 3 of 3,000 pairs.\n")
+
+
+def test_every_template_of_a_mixture_is_shown():
+    pairs = build_pairs(QUERIES, SHOP, lines_encoder(), rejected())
+    mixed = pairs.with_columns(
+        template=pl.Series(["a@1", "b@1", "c@2"]), rejected_from=pl.Series([["popular"] * 3, *[["uniform"] * 3] * 2])
+    )
+    found = {one.why: one.pair["template"] for one in samples(mixed)}
+    assert found == {"easy: all drawn uniformly": "b@1", "with one from popular": "a@1", "with c@2": "c@2"}
 
 
 def test_no_pairs_are_said_to_be_none():

@@ -50,6 +50,16 @@ def test_there_are_shipped_templates():
     assert {"movies/lines", "movies/next-title", "movies/pick-letter", "products/next-title"} <= set(shipped("prompts"))
 
 
+def test_the_docs_have_every_template_and_what_it_costs_and_a_template_that_works():
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    listed, costs, _ = page.split("| --- | --- | --- | --- |")[1].split("| --- | ---: |")
+    for name in shipped("prompts"):
+        assert f"| `{name}` |" in listed
+        assert f"| `{name}` |" in costs
+    example = parse_template(page.split("```\n")[1])
+    assert example.render(WATCHED) == "Somebody watched these films:\n- Heat\n- Up\n\nNext:"
+
+
 def test_an_items_text_is_never_read_as_template():
     assert template("{{ history[0].text }}").render([Item("{{ 7 * 7 }}{% endfor %}")]) == "{{ 7 * 7 }}{% endfor %}"
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from transformers import PreTrainedModel
 
 from llmrec.data.larder import Larder
-from llmrec.errors import PromptFault, RankingFault
+from llmrec.errors import DataFault, PromptFault, RankingFault
 from llmrec.language.tree import choices
 from llmrec.prompts.encoding import Encoder
 from llmrec.rank import language
@@ -160,3 +161,38 @@ def test_no_queries_cannot_be_ranked() -> None:
     said = ranker.rank(larder.queries.head(0), {"uniform": offered(larder, *OFFERED).head(0)})
     with pytest.raises(RankingFault, match="there are no queries to rank"):
         said.tables["uniform"].ranking("sum", ranker="lm", seed=7)
+
+
+RATINGS = [[4.0, 3.5, None], [1.0, 2.0, 3.0, 4.0], [5.0, 0.5]]
+
+
+def rated_films() -> Larder:
+    """The films, with what people gave them."""
+    made = films()
+    histories = made.histories.with_columns(ratings=pl.Series(RATINGS, dtype=pl.List(pl.Float32)))
+    return Larder(histories, made.catalogue, made.queries, made.users)
+
+
+@torch.no_grad()
+def test_a_template_that_asks_for_ratings_reads_them_where_it_ranks() -> None:
+    larder, encoder = rated_films(), titles(200, "movies/rated")
+    model = speaker(encoder.tokenizer)
+    said = go(model, encoder, larder).tables["uniform"].ranking("sum", ranker="rated", seed=1)
+    contexts = larder.contexts(larder.queries)
+    expected = {}
+    for n, query in enumerate(larder.queries["query"]):
+        words = [{"rating": "" if one is None else f"{one:g}"} for one in RATINGS[n][: len(contexts[n])]]
+        [prompt] = encoder.prompts([contexts[n]], details=[words])
+        assert f"{encoder.texts[contexts[n][0]]}: rated {RATINGS[n][0]:g}\n" in prompt.text
+        for item in OFFERED[n]:
+            answer = encoder.answer_ids(item)
+            logps = model(torch.tensor([prompt.ids + answer])).logits[0].double().log_softmax(-1)
+            at = len(prompt.ids) - 1
+            expected[query, item] = sum(float(logps[at + m, token]) for m, token in enumerate(answer))
+    assert scores(said) == pytest.approx(expected, abs=1e-3)
+
+
+def test_where_the_data_have_no_ratings_that_is_said() -> None:
+    encoder = titles(200, "movies/rated")
+    with pytest.raises(DataFault, match=r"rated\.jinja: asks for item\.rating, and the data have no ratings"):
+        go(speaker(encoder.tokenizer), encoder, films())

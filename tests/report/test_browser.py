@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from llmrec.pairs.build import build_pairs
+from llmrec.ranking import write_parquet
 from llmrec.report import write_report
 from llmrec.report.evidence import read_evidence
+from llmrec.report.samples import write_samples
+from tests.pairs.test_build import QUERIES, SHOP, lines_encoder, rejected
 from tests.report.browser import CHROMIUM, Browser, browser
 
 pytestmark = [
@@ -72,6 +77,19 @@ def long(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(crowd, None, tmp_path_factory.mktemp("long"), name="crowd")
 
 
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of training pairs, with titles that are long, or pretend to be something else."""
+    run = tmp_path_factory.mktemp("samples")
+    pairs = build_pairs(QUERIES, SHOP, lines_encoder(), rejected())
+    odd = pl.lit(" <script>document.title = 1</script><img src=x onerror=alert(1)>{{ 7 * 7 }} \u202e" + "W" * 10_000)
+    poisoned = pairs.with_columns(pl.col("prompt", "chosen") + odd, pl.col("rejected").list.eval(pl.element() + odd))
+    write_parquet(poisoned, run / "pairs" / "train.parquet")
+    page = write_samples(run, run / "report", name="cinema")
+    assert page is not None
+    return page
+
+
 def downloaded(folder: Path, name: str) -> list[list[str]]:
     """The lines of a CSV file, once the browser has put it there."""
     for _ in range(200):
@@ -83,7 +101,7 @@ def downloaded(folder: Path, name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-@pytest.mark.parametrize("which", ["page", "long"])
+@pytest.mark.parametrize("which", ["page", "long", "samples"])
 def test_it_fits_says_nothing_in_the_console_and_asks_for_nothing(
     chromium: Browser, request: pytest.FixtureRequest, which: str, width: int
 ):
@@ -96,7 +114,7 @@ def test_it_fits_says_nothing_in_the_console_and_asks_for_nothing(
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("which", ["page", "long"])
+@pytest.mark.parametrize("which", ["page", "long", "samples"])
 def test_words_stand_out_from_their_ground(chromium: Browser, request: pytest.FixtureRequest, which: str, dark: bool):
     """A contrast of 4.5 to 1, as WCAG 2.2 (1.4.3, AA) asks of text."""
     chromium.open(request.getfixturevalue(which), dark=dark)
