@@ -106,7 +106,7 @@ class Encoder:
         if self.template.details and details is None and any(len(context) for context in contexts):
             raise PromptFault(
                 f"{self.template.where}: this template asks for {' and '.join(self.template.details)} of each item, "
-                "which are known where pairs are made, and not here. Rank with a template of titles."
+                "and they were not given. Pass `details`, or take a template of titles."
             )
         made: list[Prompt] = []
         for start in range(0, len(contexts), BATCH):
