@@ -18,6 +18,8 @@ from llmrec.recipe.sections import From, Recipe
 from llmrec.run import Run, Stage
 from llmrec.stages import plan, run_all, run_stage
 from llmrec.task import Task, Turn
+from llmrec.work.pairs import asked_in, manifest_of, refuse_listed
+from llmrec.work.verdict import rankers_of
 from tests.candidates.shop import shop
 
 EVERYBODY = ["popularity", "recent", "transitions", "retriever", "language", "fused"]
@@ -257,7 +259,7 @@ def test_an_unfair_comparison_is_refused_after_everything_was_written(tmp_path: 
 def test_a_manifest_beside_the_recipe_is_found_for_the_card(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parents[1] / "data" / "sample.yaml", tmp_path / "mine.yaml")
     recipe = Recipe.model_validate({"name": "own", "data": {"dataset": "mine.yaml"}, "model": {"build": {}}})
-    assert work._manifest(recipe, tmp_path)["title"] == "Sample readings"
+    assert manifest_of(recipe, tmp_path)["title"] == "Sample readings"
 
 
 @pytest.mark.parametrize(("asked", "rule"), [(None, "mean"), ("sum", "sum"), ("validation", "validation")])
@@ -276,7 +278,7 @@ def test_a_control_ranks_with_the_last_arm_and_dealt_titles(tmp_path: Path) -> N
     [arm] = [stage for stage in plan(asked) if stage.name == "rankings/orpo-s7"]
     assert stage.reads != arm.reads
     assert "rankings/shuffled_titles" in plan(asked)[-2].needs
-    assert work._rankers(asked)["shuffled_titles"] == ["shuffled_titles"]
+    assert rankers_of(asked)["shuffled_titles"] == ["shuffled_titles"]
 
 
 THREE: list[dict[str, Any]] = [
@@ -341,9 +343,9 @@ class TestRounds:
         shares = From.model_validate({"uniform": 0.5, "text_similar": 0.5})
         lists = SimpleNamespace(template=SimpleNamespace(lists_candidates=True, signature="movies/choose@1"))
         with pytest.raises(DataFault, match="text_similar draws around the target, and movies/choose@1 lists"):
-            work._refuse_listed(Turn(0, 0, shares), [lists])
+            refuse_listed(Turn(0, 0, shares), [lists])
         lists.template.lists_candidates = False
-        work._refuse_listed(Turn(0, 0, shares), [lists])
+        refuse_listed(Turn(0, 0, shares), [lists])
 
     def test_what_the_data_lack_is_told_before_a_retriever_is_fitted(self, tmp_path: Path) -> None:
         shares = {"pairs": {"from": {"uniform": 1}}, "rounds": [{}, {"from": {"uniform": 1, "rated_lower": 1}}]}
@@ -358,7 +360,7 @@ class TestRounds:
         folder.mkdir(parents=True)
         pl.DataFrame({"user": [1, 2], "position": [1, 1]}).write_parquet(folder / "queries.parquet")
         with pytest.raises(DataFault, match="2 training positions for 3 rounds, and round 1 has none"):
-            work._asked(asked, asked.turns[0])
+            asked_in(asked, asked.turns[0])
 
     def test_a_missing_round_names_its_command(self, tmp_path: Path) -> None:
         with pytest.raises(RunFault, match="Run `llmrec prepare RECIPE` first"):
