@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from llmrec.columns import ITEM, USER
 from llmrec.data.census import Census
@@ -19,8 +20,8 @@ WIDTH = 30  # letters of the longest bar
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 
-def lines(found: Profile) -> list[str]:
-    """What there is to say of the log, a line each; bars for histories, popularity and ratings."""
+def lines(found: Profile, *, drawn: bool = False) -> list[str]:
+    """What there is to say of the log, a line each; bars where there is no picture of it (`drawn`) beside them."""
     if found.census is None and {USER, ITEM} <= found.roles.keys():
         return ["No row has both a user and an item, so there is nothing to count."]
     if found.census is None:
@@ -30,13 +31,16 @@ def lines(found: Profile) -> list[str]:
         f"{log.interactions:,} interactions of {log.users:,} users with {log.items:,} items, density {log.density:.3%}",
         "history: shortest {shortest:,}, median {median:,.0f}, mean {mean:,.1f}, 9 of 10 up to {p90:,.0f}, "
         "longest {longest:,}".format(**log.history),
-        *_bars((f"up to {length:,}", users) for length, users in log.lengths),
-        "popularity: the share of interactions that goes to the most popular items",
-        *_bars((f"{share:.1%} of items", theirs) for share, theirs in log.popularity),
+    ]
+    if not drawn:
+        said += _bars((f"up to {length:,}", users) for length, users in log.lengths)
+        said.append("popularity: the share of interactions that goes to the most popular items")
+        said += _bars((f"{share:.1%} of items", theirs) for share, theirs in log.popularity)
+    said += [
         f"repeats: {log.repeats:.1%} of interactions are with an item that the user has already met",
         *_of_times(log),
     ]
-    if log.ratings:
+    if log.ratings and not drawn:
         said += ["ratings", *_bars(log.ratings.items())]
     if log.behaviours:
         said += ["behaviours, by the look of the column", *_bars(log.behaviours.items())]
@@ -99,6 +103,8 @@ def _popularity(log: Census) -> Picture:
         axes.plot([100 * x for x, _ in log.curve], [100 * x for x, _ in log.curve], color=FAINT, linestyle=":")
         axes.set(title="How much goes to the most popular?", xscale="log", ylim=(0, 101))
         axes.set(xlabel="items, the most popular first (%)", ylabel="interactions (%)")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # text stays text in the SVG
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
     return draw("popularity", "Share of interactions by the most popular items; dotted: all alike.", (4.6, 3.2), fill)
 
@@ -109,6 +115,7 @@ def _ratings(ratings: dict[str, int]) -> Picture:
         axes.bar(list(ratings), list(ratings.values()), color=COLOURS["other"])
         axes.tick_params(axis="x", rotation=45 if len(ratings) > 6 else 0)
         axes.set(title="What ratings are there?", xlabel="rating", ylabel="rows")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
     return draw("ratings", "Rows by rating.", (4.6, 3.2), fill)
 
@@ -122,7 +129,8 @@ def write_page(found: Profile, path: Path) -> Path:
     style = ":root{" + ";".join(f"--{kind}:{colour}" for kind, colour in colours.items()) + "}"
     dark = "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--paper:#15181c;--faint:#6b7480}}"
     plain = "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:var(--ink);"
-    plain += "background:var(--paper)}svg{max-width:100%;height:auto}td,th{text-align:left;padding:.1em 1em .1em 0}"
+    plain += "background:var(--paper)}svg{max-width:100%;height:auto}figure{margin:1em 0}"
+    plain += "pre{white-space:pre-wrap}div{overflow-x:auto}td,th{text-align:left;padding:.1em 1em .1em 0}"
     heads = ("column", "looks like", "filled", "distinct", "for example")
     cells = [(c.name, c.role or "", f"{c.filled:.1%}", f"{c.distinct:,}", c.example) for c in found.columns]
     table = Markup("").join(
@@ -135,8 +143,8 @@ def write_page(found: Profile, path: Path) -> Path:
             found.path.name, found.rows, found.unreadable
         ),
         *(Markup("<figure>{}</figure>").format(picture.inline) for picture in drawn),
-        Markup("<pre>{}</pre>").format("\n".join(lines(found))),
-        Markup("<table><tr>{}</tr>{}</table>").format(head, table),
+        Markup("<pre>{}</pre>").format("\n".join(lines(found, drawn=True))),
+        Markup("<div><table><tr>{}</tr>{}</table></div>").format(head, table),
         Markup("<p>In a recipe:</p><pre>{}</pre>").format(found.section()),
     ]
     page = (
