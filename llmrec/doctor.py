@@ -49,7 +49,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every finding, in the order in which they are read best. Nothing is changed, nothing is downloaded."""
-    looks: list[Callable[[], Iterator[Finding]]] = [_python, _stack, _torch, _kernels, _known, _folders]
+    looks: list[Callable[[], Iterator[Finding]]] = [_python, _stack, _torch, _kernels, _engines, _known, _folders]
     return [finding for look in looks for finding in _guarded(look)]
 
 
@@ -135,6 +135,22 @@ def _kernels() -> Iterator[Finding]:
     found = installed("bitsandbytes")
     words = found or "not installed: model.quantize needs it; pip install 'llmrec[quantize]'"
     yield Finding("ok" if found else "note", "bitsandbytes", words)
+
+
+def _engines() -> Iterator[Finding]:
+    """What reads and shuffles logs beside polars."""
+    found = installed("duckdb")
+    words = found or "not installed: `data.query` reads SQLite alone; pip install 'llmrec[sql]'"
+    yield Finding("ok" if found else "note", "duckdb", words)
+    found = installed("pyspark")
+    if found is None:
+        yield Finding(
+            "ok", "pyspark", "not installed, and needed for data.engine: spark alone (pip install 'llmrec[spark]')"
+        )
+    elif shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
+        yield Finding("warning", "pyspark", f"{found} without Java, which it runs on: install Java 17 or later")
+    else:
+        yield Finding("ok", "pyspark", found)
 
 
 def _mamba(found: str, build: str) -> Finding:

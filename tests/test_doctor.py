@@ -136,6 +136,16 @@ def test_what_state_spaces_run_on_and_why(monkeypatch: pytest.MonkeyPatch, gpu: 
     assert kernels(monkeypatch, {})["state spaces"].level == "fault"
 
 
+def test_spark_without_java_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda package: {"pyspark": "4.3.0"}.get(package))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    for java, level in ((None, "warning"), ("/usr/bin/java", "ok")):
+        monkeypatch.setattr(doctor.shutil, "which", lambda name, java=java: java)
+        told = {finding.what: finding for finding in doctor._engines()}
+        assert told["pyspark"].level == level
+        assert told["duckdb"].level == "note"
+
+
 def test_a_run_folder_that_is_a_file_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("", encoding="utf-8")
     monkeypatch.setenv("LLMREC_RUNS", str(tmp_path / "runs"))
