@@ -82,7 +82,7 @@ def test_a_template_that_asks_for_what_the_data_lack_is_refused():
 
     with pytest.raises(DataFault, match=r"when.jinja: asks for item.ago, and the data have no times"):
         build_pairs(QUERIES, replace(SHOP, histories=timeless), encoder("music/when"), rejected())
-    with pytest.raises(PromptFault, match="asks for rating of each item, which are known where pairs are made"):
+    with pytest.raises(PromptFault, match="asks for rating of each item, and they were not given"):
         encoder("movies/rated").prompt([1])
 
 
