@@ -10,6 +10,7 @@ import polars as pl
 
 from llmrec.candidates.histories import whole_histories
 from llmrec.columns import ITEMS, QUERY, SOURCE, TARGET, USER
+from llmrec.data.histories import in_lists
 from llmrec.errors import RankingFault
 from llmrec.rng import rng_for
 
@@ -54,7 +55,8 @@ def uniform(queries: pl.DataFrame, larder: Larder, count: int, *, seed: int) -> 
         touched[mine] = False
     source = (np.arange(count) == slots[:, None]).astype(np.uint8).ravel()
     words = pl.Series(["uniform", "target"]).gather(source)
-    table = {QUERY: queries[QUERY], ITEMS: _lists(pl.Series(items.ravel()), count), SOURCE: _lists(words, count)}
+    starts = np.arange(queries.height + 1) * count
+    table = {QUERY: queries[QUERY], ITEMS: in_lists(pl.Series(items.ravel()), starts), SOURCE: in_lists(words, starts)}
     return pl.DataFrame(table, schema=CANDIDATES_SCHEMA)
 
 
@@ -64,23 +66,22 @@ def _free(rng: np.random.Generator, touched: np.ndarray, count: int) -> list[int
     Only here is it known what the user has touched, the target included; the stream does not know. It must hold enough.
     """
     found: dict[int, None] = {}
-    size = 64
-    while len(found) < count:
-        drawn = rng.integers(len(touched), size=size)
+    for drawn in _blocks(rng, len(touched)):
         found.update(dict.fromkeys(drawn[~touched[drawn]].tolist()))
-        size = min(2 * size, 1 << 16)
+        if len(found) >= count:
+            break
     return list(found)[:count]
-
-
-def _lists(flat: pl.Series, width: int) -> pl.Series:
-    return (
-        flat.reshape((-1, width)).cast(pl.List(flat.dtype)) if len(flat) else pl.Series([], dtype=pl.List(flat.dtype))
-    )
 
 
 def uniform_stream(rng: np.random.Generator, n_items: int) -> Iterator[int]:
     """Items drawn uniformly, with repeats, without end."""
+    for drawn in _blocks(rng, n_items):
+        yield from drawn.tolist()
+
+
+def _blocks(rng: np.random.Generator, n_items: int) -> Iterator[np.ndarray]:
+    """The same, each block twice as long as the one before."""
     size = 64
     while True:
-        yield from rng.integers(n_items, size=size).tolist()
+        yield rng.integers(n_items, size=size)
         size = min(2 * size, 1 << 16)

@@ -10,10 +10,21 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from llmrec.columns import ITEM, KEY, TIME, TIMES, USER
 from llmrec.data.readers import LINE
 from llmrec.rng import rng_for
+
+
+def in_lists(flat: pl.Series | pa.Array, starts: np.ndarray) -> pl.Series:
+    """The values as lists, one behind another, without a copy: row n is flat[starts[n]:starts[n + 1]].
+
+    >>> in_lists(pl.Series([1, 2, 3]), np.array([0, 2, 2, 3])).to_list()
+    [[1, 2], [], [3]]
+    """
+    values = flat.to_arrow() if isinstance(flat, pl.Series) else flat
+    return pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(starts, type=pa.int64()), values)))
 
 
 def in_order(table: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ import polars as pl
 
 from llmrec.columns import BEHAVIOURS, ITEM, ITEMS, RATINGS, TIME, TIMES, USER
 from llmrec.data import buckets
-from llmrec.data.histories import codes, in_order, stays
+from llmrec.data.histories import codes, in_lists, in_order, stays
 from llmrec.data.interactions import BEHAVIOUR, LISTED, RATING, ROW, WHY, Arrivals
 from llmrec.data.moments import KIND, as_found
 from llmrec.data.readers import LINE
@@ -242,9 +242,7 @@ def _lists(flat: dict[str, np.ndarray], starts: np.ndarray) -> pl.DataFrame:
     for name, values in flat.items():
         nothing = np.isnan(values) if name == RATINGS else None  # a rating that is no number is none
         arrow = pa.array(values, mask=nothing)
-        table = table.with_columns(
-            pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(starts), arrow)).alias(name)  # type: ignore[union-attr]
-        )
+        table = table.with_columns(in_lists(arrow, starts).alias(name))
     if TIMES not in flat:
         table = table.insert_column(2, pl.Series(TIMES, [None] * users, dtype=pl.List(pl.Int64)))
     return table

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from llmrec.columns import ITEMS, POSITION, QUERY, RANK, SCORE, SOURCE, TARGET, USER
+from llmrec.data.histories import in_lists
 from llmrec.errors import DataFault
 from llmrec.progress import track
-from llmrec.prompts.bulk import listed
 from llmrec.prompts.details import details_of
 from llmrec.prompts.encoding import BATCH, Encoder, Prompt
 from llmrec.rng import rng_for
@@ -122,7 +122,7 @@ def _together(rows: pl.DataFrame, larder: Larder, encoder: Encoder, seed: int) -
         pl.lit(encoder.template.signature).alias("template"),
         prompts.text.alias("prompt"),
         answers.gather(chosen).alias("chosen"),
-        listed(answers.gather(rejected), lengths).alias("rejected"),
+        in_lists(answers.gather(rejected), np.append(0, ends)).alias("rejected"),
         pl.col(TARGET).alias("chosen_item"),
         *_provenance(),
         pl.Series("kept", prompts.kept),

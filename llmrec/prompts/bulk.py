@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from llmrec.data.histories import in_lists
 from llmrec.errors import PromptFault
 from llmrec.prompts.tokens import ids_of, with_bos
 from llmrec.rng import rng_for
@@ -184,7 +185,7 @@ class Bulk:
         shown = np.ones(len(codes), dtype=bool)
         shown[ends - sizes] = shown[ends - 1] = False
         spans = np.stack([stops - letters, stops], axis=1)[shown].astype(np.int32)
-        return listed(pl.Series(spans.ravel()), 2 * kept)
+        return in_lists(pl.Series(spans.ravel()), np.append(0, np.cumsum(2 * kept)))
 
 
 class Pieces:
@@ -244,13 +245,3 @@ def _enough(pieces: Pieces, lines: list[str], ends: np.ndarray, tail: str) -> in
         if (pieces.sizes([line + tail[:cut] for line in lines]) + rest == ends).all():
             return cut
     return len(tail)
-
-
-def listed(flat: pl.Series, lengths: np.ndarray) -> pl.Series:
-    """The values as lists of the given lengths, one after another.
-
-    >>> listed(pl.Series([1, 2, 3]), np.array([2, 0, 1])).to_list()
-    [[1, 2], [], [3]]
-    """
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    return pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(offsets, flat.to_arrow())))

@@ -16,6 +16,7 @@ from llmrec.candidates.negatives.guards import GUARDS, NEAR_TEXT, SAME_TITLE, TO
 from llmrec.candidates.negatives.pool import Pool
 from llmrec.candidates.negatives.sources import DRAWS
 from llmrec.columns import ITEMS, QUERY, RANK, SCORE, SOURCE, TARGET, USER
+from llmrec.data.histories import in_lists
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import From
 from llmrec.streams import Streams
@@ -169,14 +170,14 @@ def _table(
     keys: np.ndarray, items: np.ndarray, sources: np.ndarray, names: list[str], out: dict[str, np.ndarray]
 ) -> pl.DataFrame:
     flat = pl.Series(names).gather(sources.ravel().astype(np.uint32))
-    shape = sources.shape
+    starts = np.arange(len(keys) + 1) * items.shape[1]
     return pl.DataFrame(
         {
             QUERY: keys,
-            ITEMS: pl.Series(items.astype(np.int32)).cast(pl.List(pl.Int32)),
-            SOURCE: flat.reshape(shape).cast(pl.List(pl.String)),
-            RANK: pl.repeat(None, items.size, dtype=pl.Int32, eager=True).reshape(shape).cast(pl.List(pl.Int32)),
-            SCORE: pl.repeat(None, items.size, dtype=pl.Float32, eager=True).reshape(shape).cast(pl.List(pl.Float32)),
+            ITEMS: in_lists(pl.Series(items.ravel()), starts),
+            SOURCE: in_lists(flat, starts),
+            RANK: in_lists(pl.repeat(None, items.size, dtype=pl.Int32, eager=True), starts),
+            SCORE: in_lists(pl.repeat(None, items.size, dtype=pl.Float32, eager=True), starts),
             **{guard: out[guard] for guard in (TOUCHED, SAME_TITLE, NEAR_TEXT)},
         }
     )

@@ -15,6 +15,7 @@ from llmrec.candidates.negatives.guards import GUARDS, Guards, Marks
 from llmrec.candidates.negatives.pool import Found, Pool
 from llmrec.candidates.negatives.sources import SOURCES, Ask, uniform
 from llmrec.columns import ITEMS, POSITION, QUERY, RANK, SCORE, SOURCE, TARGET, TIME, USER
+from llmrec.data.histories import in_lists
 from llmrec.errors import DataFault
 from llmrec.recipe.sections import From, Guard
 from llmrec.rng import rng_for
@@ -95,7 +96,8 @@ class Negatives:
             for guard, count in marks.out.items():
                 columns[guard].append(count)
         kinds = {ITEMS: pl.Int32, SOURCE: pl.String, RANK: pl.Int32, SCORE: pl.Float32}
-        lists = {name: _lists(columns[name], kind, self.k) for name, kind in kinds.items()}
+        starts = np.arange(queries.height + 1) * self.k
+        lists = {name: in_lists(pl.Series(columns[name], dtype=kind), starts) for name, kind in kinds.items()}
         return pl.DataFrame({QUERY: queries[QUERY], **columns, **lists}, schema=NEGATIVES_SCHEMA)
 
     def _found(
@@ -182,8 +184,3 @@ def _counts(upto: list[float], start: float) -> list[int]:
     """How many each source gives: `start`, uniform in [0, 1), rounds the cumulative quotas all in one go."""
     ends = [math.floor(one + start) for one in upto]
     return [end - begin for begin, end in pairwise([0, *ends])]
-
-
-def _lists(flat: list[object], kind: pl.DataType | type[pl.DataType], k: int) -> pl.Series:
-    """Lists of k each: a list a row would take polars longer to read than all draws take to make."""
-    return pl.Series(flat, dtype=kind).reshape((-1, k)).arr.to_list()
