@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmrec.cli.table import JSON
+
 if TYPE_CHECKING:
     from llmrec.evaluate.case import Case
 
@@ -28,7 +30,6 @@ CANDIDATES = Annotated[
 KEYS = Annotated[Path | None, typer.Option(help="A run folder whose ids the files use, if not the one of --queries.")]
 TRAINING = Annotated[Path | None, typer.Option(help="What models were fitted on: user,item and perhaps time.")]
 ITEMS = Annotated[Path | None, typer.Option(help="The whole catalogue: item,title.")]
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def audit(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmrec.cli.table import JSON
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -31,7 +33,6 @@ PRIMARY = Annotated[
 ]
 FULL = Annotated[bool, typer.Option("--full", help="The lists are the first items of a full catalogue.")]
 PAGE = Annotated[Path | None, typer.Option(help="Write the report's page too, to this file.", show_default=False)]
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DEEPEST = 1_000_000  # beyond any list that is worth its disk
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-JSON = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def shown(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
