@@ -147,18 +147,18 @@ def wrapped(pairs: pl.DataFrame, chat: Callable[[str | None], Chat]) -> pl.DataF
     """The pairs as a model's chat template has them: text up to the answer, and answers with what ends them."""
     systems = pairs[SYSTEM].unique().to_list() if SYSTEM in pairs.columns else [None]
     mine = pl.col(SYSTEM) if SYSTEM in pairs.columns else pl.lit(None, pl.String)
-    parts = []
+    numbered, parts = pairs.with_row_index("place"), []
     for system in systems:
         around = chat(system)
-        some = pairs.filter(mine.eq_missing(pl.lit(system, pl.String)))
+        some = numbered.filter(mine.eq_missing(pl.lit(system, pl.String)))
         parts.append(
-            some.with_row_index("place").with_columns(
+            some.with_columns(
                 prompt=pl.lit(around.head) + pl.col("prompt") + pl.lit(around.tail),
                 chosen=_bare("chosen") + pl.lit(around.end),
                 rejected=pl.col("rejected").list.eval(pl.element().str.strip_chars_start() + pl.lit(around.end)),
             )
         )
-    return pl.concat(parts).drop("place")
+    return pl.concat(parts).sort("place").drop("place")
 
 
 def read_pairs(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pl.DataFrame:
@@ -212,7 +212,7 @@ def _said(role: str, content: pl.Expr) -> pl.Expr:
 
 def _system(pairs: pl.DataFrame) -> list[pl.Expr]:
     """The system's words in a column of their own, for trainers that take them there."""
-    return [pl.col(SYSTEM).alias("system")] if SYSTEM in pairs.columns else []
+    return [pl.col(SYSTEM)] if SYSTEM in pairs.columns else []
 
 
 def _asked(pairs: pl.DataFrame) -> pl.Expr:

@@ -186,6 +186,17 @@ def test_a_chat_template_is_put_around_text(told: Path, tmp_path: Path):
         export(told, "messages", tmp_path / "m.jsonl", chat=lambda system: Chat("", "", ""))
 
 
+def test_pairs_of_several_templates_keep_their_order_inside_a_chat_template(told: Path, tmp_path: Path):
+    mixed = pl.read_parquet(told).with_columns(
+        template=pl.when(pl.int_range(pl.len()) == 1).then(pl.lit("plain@1")).otherwise("template"),
+        chosen=pl.concat_str(pl.lit(" Film "), pl.int_range(pl.len())),
+    )
+    write_parquet(mixed, told)
+    export(told, "sft", tmp_path / "s.jsonl", chat=lambda system: Chat(f"<{system}>", "", ""))
+    assert [row["completion"] for row in rows(tmp_path / "s.jsonl")] == ["Film 0", "Film 1", "Film 2"]
+    assert [row["prompt"].startswith("<None>") for row in rows(tmp_path / "s.jsonl")] == [False, True, False]
+
+
 def test_a_template_that_refuses_a_system_hears_it_from_the_user():
     tokenizer = talking()
     tokenizer.chat_template = (
